@@ -1,0 +1,93 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/error.h"
+#include "runner/host/facts.h"
+#include "runner/spec/spec.h"
+
+/*
+ * A plan is everything a run will do, as data: the QEMU command line and the
+ * ordered frames, each with the line of the spec it came from. It is made
+ * without I/O, so the same spec and host facts give the same bytes.
+ *
+ * What only a run knows stands in it as a placeholder %{name}; a literal '%' is
+ * written '%%'. The names:
+ *   %{kernel} %{initrd}    files of the image, from the image store
+ *   %{qmp} %{console} %{token}   descriptor numbers kage passes to QEMU
+ *   %{share:NAME}          descriptor of the folder behind share NAME (used as /proc/self/fd/N)
+ *   %{scratch}             descriptor of the scratch disk
+ */
+struct kage_plan_arg {
+    char *text;
+    struct kage_loc loc;
+};
+
+struct kage_plan_share {
+    char *name; /* the spec's */
+    char *tag;  /* the 9p tag: share0, share1, … in the spec's order */
+    char *path; /* host folder, absolute */
+    bool writable;
+    struct kage_loc loc;
+};
+
+enum kage_plan_step_kind {
+    KAGE_STEP_SESSION, /* session_create, for every user of the spec */
+    KAGE_STEP_MOUNT,
+    KAGE_STEP_SPAWN,
+    KAGE_STEP_COUNT,
+};
+
+struct kage_plan_step {
+    enum kage_plan_step_kind kind;
+    struct kage_loc loc;
+    char *payload; /* JSON of the frame, canonical */
+    /* spawn only */
+    uint32_t id; /* the frame's id: 1, 2, … */
+    char *name;  /* what to call the command in output and reports */
+    uint64_t timeout_ms;
+    int *expect;
+    size_t n_expect;
+    enum kage_when when;
+    bool continue_on_error;
+};
+
+struct kage_plan {
+    char *name;
+    char *spec_file; /* locations borrow it */
+    enum kage_arch arch;      /* the guest's, never KAGE_ARCH_HOST */
+    enum kage_accel accel;    /* never KAGE_ACCEL_AUTO */
+    char *accel_note;         /* why not a faster one; NULL when there is nothing to say */
+    struct kage_spec_image image; /* what %{kernel} and %{initrd} stand for */
+    char *qemu;               /* program */
+    struct kage_plan_arg *args; /* argv[1…] */
+    size_t n_args;
+    struct kage_plan_share *shares;
+    size_t n_shares;
+    struct kage_plan_step *steps; /* sessions, then mounts, then spawns, each in the spec's order */
+    size_t n_steps;
+    uint64_t memory;          /* guest's, bytes */
+    uint64_t disk;            /* scratch disk, bytes; 0 for none */
+    uint64_t boot_timeout_ms; /* scaled by accelerator */
+    uint64_t timeout_ms;      /* of the whole job */
+    uint64_t output_limit;    /* bytes; 0 for none */
+};
+
+/* Pure. Fails when the host cannot run the spec (class host). */
+int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *facts,
+                   struct kage_plan **ret, struct kage_error *err);
+void kage_plan_free(struct kage_plan *plan);
+
+void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out);
+void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out);
+
+/* Reads what kage_plan_print_json wrote. The file is as trusted as a spec: every field is checked. */
+int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err);
+
+/* Replaces the placeholders in `text` with what `lookup` gives (borrowed; NULL is an error).
+ * Returns an owned string, or NULL with err set. */
+char *kage_plan_expand(const char *text, const char *(*lookup)(const char *name, void *user),
+                       void *user, struct kage_error *err);

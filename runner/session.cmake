@@ -1,0 +1,1 @@
+# target_sources(kage-core PRIVATE ...) of this part
