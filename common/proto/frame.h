@@ -9,12 +9,12 @@
  * with nothing after it. docs/protocol.md is the reference.
  */
 #define KAGE_FRAME_HEADER 5u
-#define KAGE_FRAME_MAX (16u * 1024u * 1024u)      /* payload bytes; longer is an error */
-#define KAGE_CHUNK_MAX (64u * 1024u)              /* output and stdin bytes per frame */
-#define KAGE_STDIN_WINDOW (256u * 1024u)          /* stdin bytes a client may have in flight */
-#define KAGE_AGENT_PORT 8080u                     /* where vmd listens inside the guest */
+#define KAGE_FRAME_MAX (16u * 1024u * 1024u) /* payload bytes; longer is an error */
+#define KAGE_CHUNK_MAX (64u * 1024u)         /* output and stdin bytes per frame */
+#define KAGE_STDIN_WINDOW (256u * 1024u)     /* stdin bytes a client may have in flight */
+#define KAGE_AGENT_PORT 8080u                /* where vmd listens inside the guest */
 #define KAGE_PROTOCOL_VERSION 1
-#define KAGE_TOKEN_HEX 64u                        /* 256 bits in hexadecimal digits */
+#define KAGE_TOKEN_HEX 64u /* 256 bits in hexadecimal digits */
 #define KAGE_TOKEN_FW_CFG "opt/kage/token"
 
 /* Numbers 0x01–0x0C, 0x81–0x89, 0xF0 and 0xF1 are the seed's and keep its meaning. */

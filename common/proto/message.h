@@ -47,13 +47,13 @@ struct kage_msg {
             struct kage_u32_list groups;
             int64_t rows, cols;
             bool detach;
-            bool no_stdin; /* standard input is /dev/null */
-            bool private_network; /* a network namespace of its own, loopback only */
+            bool no_stdin;                     /* standard input is /dev/null */
+            bool private_network;              /* a network namespace of its own, loopback only */
             int64_t max_processes, max_memory; /* memory in bytes */
         } spawn;
         struct {
             char *handle;
-            char *data;  /* bytes after decoding, may hold NUL */
+            char *data; /* bytes after decoding, may hold NUL */
             size_t data_len;
         } input; /* stdin; stdin_close has only the handle */
         struct {
@@ -65,11 +65,11 @@ struct kage_msg {
             int64_t rows, cols;
         } resize;
         struct {
-            char *tag;         /* the 9p mount tag, or the block device's serial for disk */
+            char *tag; /* the 9p mount tag, or the block device's serial for disk */
             char *mount_point;
             bool read_only;
-            char *fs;          /* extension: "9p" (default), "tmpfs", "disk" */
-            int64_t size;      /* extension: bytes, for tmpfs */
+            char *fs;     /* extension: "9p" (default), "tmpfs", "disk" */
+            int64_t size; /* extension: bytes, for tmpfs */
         } mount;
         struct {
             char *mount_point;
