@@ -107,7 +107,7 @@ struct kage_msg {
             struct kage_str_list features;
         } hello;
         struct {
-            int64_t time_ns; /* CLOCK_REALTIME */
+            int64_t time_us; /* CLOCK_REALTIME; microseconds stay exact in a JSON number */
             char *entropy;   /* bytes after decoding */
             size_t entropy_len;
         } resume;
