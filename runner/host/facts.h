@@ -11,17 +11,17 @@
  * host can be printed and tested anywhere.
  */
 struct kage_host_facts {
-    char *os;                /* "linux", "macos" */
-    enum kage_arch arch;     /* the host's own */
-    char *qemu;              /* program that runs guests of the host's own arch, absolute or a name */
-    int qemu_version[3];     /* 7,2,22; zeros if unknown */
-    bool kvm, hvf;           /* a probe guest has booted on it */
+    char *os;            /* "linux", "macos" */
+    enum kage_arch arch; /* the host's own */
+    char *qemu;          /* program that runs guests of the host's own arch, absolute or a name */
+    int qemu_version[3]; /* 7,2,22; zeros if unknown */
+    bool kvm, hvf;       /* a probe guest has booted on it */
     char *kvm_why, *hvf_why; /* when not: a clause such as "/dev/kvm is absent"; may be NULL */
 };
 
 /* Looks at this machine. needs_qemu false skips starting QEMU for its version (kept in the cache
- * folder by the program's size and mtime otherwise). The accelerator probe runs only when `accel` could need
- * one, and its answer is cached per host kernel and QEMU version. */
+ * folder by the program's size and mtime otherwise). The accelerator probe runs only when `accel`
+ * could need one, and its answer is cached per host kernel and QEMU version. */
 int kage_host_probe(enum kage_arch guest_arch, enum kage_accel accel, struct kage_host_facts *ret,
                     struct kage_error *err);
 

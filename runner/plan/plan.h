@@ -57,13 +57,13 @@ struct kage_plan_step {
 
 struct kage_plan {
     char *name;
-    char *spec_file; /* locations borrow it */
-    enum kage_arch arch;      /* the guest's, never KAGE_ARCH_HOST */
-    enum kage_accel accel;    /* never KAGE_ACCEL_AUTO */
-    char *accel_note;         /* why not a faster one; NULL when there is nothing to say */
+    char *spec_file;              /* locations borrow it */
+    enum kage_arch arch;          /* the guest's, never KAGE_ARCH_HOST */
+    enum kage_accel accel;        /* never KAGE_ACCEL_AUTO */
+    char *accel_note;             /* why not a faster one; NULL when there is nothing to say */
     struct kage_spec_image image; /* what %{kernel} and %{initrd} stand for */
-    char *qemu;               /* program */
-    struct kage_plan_arg *args; /* argv[1…] */
+    char *qemu;                   /* program */
+    struct kage_plan_arg *args;   /* argv[1…] */
     size_t n_args;
     struct kage_plan_share *shares;
     size_t n_shares;
@@ -84,7 +84,8 @@ void kage_plan_free(struct kage_plan *plan);
 void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out);
 void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out);
 
-/* Reads what kage_plan_print_json wrote. The file is as trusted as a spec: every field is checked. */
+/* Reads what kage_plan_print_json wrote. The file is as trusted as a spec: every field is checked.
+ */
 int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err);
 
 /* Replaces the placeholders in `text` with what `lookup` gives (borrowed; NULL is an error).

@@ -20,7 +20,13 @@ struct kage_spec_str {
 };
 
 enum kage_arch { KAGE_ARCH_HOST, KAGE_ARCH_X86_64, KAGE_ARCH_AARCH64, KAGE_ARCH_COUNT };
-enum kage_accel { KAGE_ACCEL_AUTO, KAGE_ACCEL_KVM, KAGE_ACCEL_HVF, KAGE_ACCEL_TCG, KAGE_ACCEL_COUNT };
+enum kage_accel {
+    KAGE_ACCEL_AUTO,
+    KAGE_ACCEL_KVM,
+    KAGE_ACCEL_HVF,
+    KAGE_ACCEL_TCG,
+    KAGE_ACCEL_COUNT
+};
 enum kage_image_form {
     KAGE_IMAGE_STORE,  /* a name in the image store: name */
     KAGE_IMAGE_URL,    /* url, digest */
@@ -112,8 +118,8 @@ struct kage_spec_command {
     char *run;  /* exactly one of run and argv */
     char **argv;
     size_t n_argv;
-    struct kage_loc what_loc; /* of run or exec */
-    char *user, *cwd, *shell; /* defaults applied */
+    struct kage_loc what_loc;  /* of run or exec */
+    char *user, *cwd, *shell;  /* defaults applied */
     struct kage_spec_envs env; /* the job's env with the command's on top, sorted by name */
     uint64_t timeout_ms;
     struct kage_loc timeout_loc;
