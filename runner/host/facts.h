@@ -11,11 +11,12 @@
  * host can be printed and tested anywhere.
  */
 struct kage_host_facts {
-    char *os;            /* "linux", "macos" */
-    enum kage_arch arch; /* the host's own */
-    char *qemu;          /* program that runs guests of the host's own arch, absolute or a name */
-    int qemu_version[3]; /* 7,2,22; zeros if unknown */
-    bool kvm, hvf;       /* a probe guest has booted on it */
+    char *os;                /* "linux", "macos" */
+    enum kage_arch arch;     /* the host's own */
+    char *qemu;              /* runs guests of the arch probed for; an absolute path, or a name */
+    int qemu_version[3];     /* 7,2,22; zeros if unknown */
+    bool qboot;              /* QEMU's data folder has qboot.rom, a firmware quicker than SeaBIOS */
+    bool kvm, hvf;           /* a probe guest has booted on it */
     char *kvm_why, *hvf_why; /* when not: a clause such as "/dev/kvm is absent"; may be NULL */
 };
 
@@ -25,7 +26,8 @@ struct kage_host_facts {
 int kage_host_probe(enum kage_arch guest_arch, enum kage_accel accel, struct kage_host_facts *ret,
                     struct kage_error *err);
 
-/* Reads {"os","arch","qemu","qemu_version":"7.2.22","accelerators":["tcg","kvm"]}. */
+/* Reads {"os","arch","qemu","qemu_version":"7.2.22","qboot":true,"accelerators":["tcg","kvm"],
+ * "kvm_why","hvf_why"}; os, arch and accelerators must be there. */
 int kage_host_read(const char *path, struct kage_host_facts *ret, struct kage_error *err);
 
 void kage_host_facts_done(struct kage_host_facts *facts);

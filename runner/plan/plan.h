@@ -14,12 +14,22 @@
  * ordered frames, each with the line of the spec it came from. It is made
  * without I/O, so the same spec and host facts give the same bytes.
  *
- * What only a run knows stands in it as a placeholder %{name}; a literal '%' is
- * written '%%'. The names:
- *   %{kernel} %{initrd}    files of the image, from the image store
- *   %{qmp} %{console} %{token}   descriptor numbers kage passes to QEMU
- *   %{share:NAME}          descriptor of the folder behind share NAME (used as /proc/self/fd/N)
- *   %{scratch}             descriptor of the scratch disk
+ * What only a run knows stands in QEMU's arguments as a placeholder %{name}; a
+ * literal '%' is written '%%' there. Nothing else of a plan holds placeholders.
+ *   %{kernel} %{initrd}    files of the image, from the image store: whole arguments, so their
+ *                          paths may hold commas
+ *   %{qmp} %{console}      descriptor numbers of inherited sockets
+ *   %{token} %{scratch} %{share:NAME}
+ *                          descriptor numbers too, opened by QEMU through /proc/self/fd/N on
+ *                          Linux and /dev/fd/N on macOS: the file with the token, the scratch disk
+ *                          (both without a name) and the folder behind share NAME
+ *
+ * A command's `run` becomes an argument vector as other CI systems have it:
+ *   shell: sh          /bin/sh -e -c SCRIPT
+ *   shell: bash        bash --noprofile --norc -eo pipefail -c SCRIPT
+ *   any other shell    SHELL -c SCRIPT
+ * `exec` is passed on as it is; a program without a slash is looked up in the
+ * command's PATH by the guest.
  */
 struct kage_plan_arg {
     char *text;

@@ -1,0 +1,178 @@
+#include "runner/plan/plan.h"
+
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "runner/plan/parts.h"
+
+/* How long a guest may take until vmd answers. Generous, as it only ends what will not come up:
+ * under software emulation a boot takes 2 to 9 s on an idle machine, and a machine running many
+ * at once is slower by as many times. */
+#define BOOT_TIMEOUT_TCG_MS 180000u
+#define BOOT_TIMEOUT_HARDWARE_MS 30000u
+
+struct kage_loc kage_plan_loc(const struct kage_plan *plan, struct kage_loc loc)
+{
+    loc.file = plan->spec_file;
+    return loc;
+}
+
+struct kage_plan_step *kage_plan_add_step(struct kage_plan *plan, enum kage_plan_step_kind kind,
+                                          struct kage_loc loc)
+{
+    struct kage_plan_step *step;
+
+    plan->steps = kage_realloc(plan->steps, (plan->n_steps + 1) * sizeof(*plan->steps));
+    step = &plan->steps[plan->n_steps++];
+    *step = (struct kage_plan_step){.kind = kind, .loc = kage_plan_loc(plan, loc)};
+    return step;
+}
+
+static void copy_image(const struct kage_spec_image *from, struct kage_plan *plan)
+{
+    plan->image = (struct kage_spec_image){
+        .form = from->form,
+        .loc = kage_plan_loc(plan, from->loc),
+        .name = kage_strdup(from->name),
+        .url = kage_strdup(from->url),
+        .digest = kage_strdup(from->digest),
+        .path = kage_strdup(from->path),
+        .kernel = kage_strdup(from->kernel),
+        .initrd = kage_strdup(from->initrd),
+        .rootfs = kage_strdup(from->rootfs),
+        .cmdline = kage_strdup(from->cmdline),
+    };
+}
+
+/* Tags are numbered and not the spec's names: a 9p tag has at most 31 bytes (MAX_TAG_LEN in QEMU's
+ * hw/9pfs/9p.h), and the machine stays the same whatever the shares are called. */
+static void copy_shares(const struct kage_spec *spec, struct kage_plan *plan)
+{
+    plan->shares = kage_alloc((spec->n_shares + 1) * sizeof(*plan->shares));
+    for (size_t i = 0; i < spec->n_shares; i++) {
+        const struct kage_spec_share *share = &spec->shares[i];
+
+        plan->shares[plan->n_shares++] = (struct kage_plan_share){
+            .name = kage_strdup(share->name),
+            .tag = kage_asprintf("share%zu", i),
+            .path = kage_strdup(share->path),
+            .writable = share->writable,
+            .loc = kage_plan_loc(plan, share->loc),
+        };
+    }
+}
+
+static int fail_accel(const struct kage_spec *spec, const struct kage_plan *plan, const char *why,
+                      struct kage_error *err)
+{
+    kage_error_set(err, KAGE_CLASS_HOST,
+                   "the spec asks for accel %s, which this host cannot give: %s; `accel: auto` "
+                   "takes the fastest that works",
+                   kage_accel_name(spec->machine.accel), why);
+    if (err)
+        err->loc = kage_plan_loc(plan, spec->machine.accel_loc);
+    return -1;
+}
+
+/* Why the accelerator of this kind of host cannot run the guest; NULL when it can. Owned. */
+static char *accel_obstacle(const struct kage_host_facts *facts, enum kage_arch guest,
+                            enum kage_accel accel)
+{
+    const char *why = accel == KAGE_ACCEL_HVF ? facts->hvf_why : facts->kvm_why;
+
+    if (guest != facts->arch)
+        return kage_asprintf("the guest is %s and the host %s", kage_arch_name(guest),
+                             kage_arch_name(facts->arch));
+    if (accel == KAGE_ACCEL_HVF ? facts->hvf : facts->kvm)
+        return NULL;
+    return kage_strdup(why ? why : "it has not been shown to work here");
+}
+
+int kage_plan_accel(const struct kage_spec *spec, const struct kage_host_facts *facts,
+                    struct kage_plan *plan, struct kage_error *err)
+{
+    enum kage_accel native = strcmp(facts->os, "macos") == 0 ? KAGE_ACCEL_HVF : KAGE_ACCEL_KVM;
+    enum kage_accel wanted = spec->machine.accel;
+    KAGE_CLEANUP(kage_freep) char *why = NULL;
+
+    plan->accel = wanted;
+    if (wanted == KAGE_ACCEL_TCG)
+        return 0;
+    if (wanted == KAGE_ACCEL_AUTO) {
+        why = accel_obstacle(facts, plan->arch, native);
+        plan->accel = why ? KAGE_ACCEL_TCG : native;
+        if (why)
+            plan->accel_note = kage_asprintf("not %s: %s", kage_accel_name(native), why);
+        return 0;
+    }
+    if (wanted != native)
+        return fail_accel(
+            spec, plan, wanted == KAGE_ACCEL_KVM ? "KVM is part of Linux" : "HVF is part of macOS",
+            err);
+    why = accel_obstacle(facts, plan->arch, wanted);
+    return why ? fail_accel(spec, plan, why, err) : 0;
+}
+
+int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *facts,
+                   struct kage_plan **ret, struct kage_error *err)
+{
+    struct kage_plan *plan = kage_alloc(sizeof(*plan));
+
+    plan->name = kage_strdup(spec->name);
+    plan->spec_file = kage_strdup(spec->file);
+    plan->arch = spec->machine.arch == KAGE_ARCH_HOST ? facts->arch : spec->machine.arch;
+    copy_image(&spec->image, plan);
+    copy_shares(spec, plan);
+    plan->memory = spec->machine.memory;
+    plan->disk = spec->machine.disk;
+    plan->timeout_ms = spec->timeout_ms;
+    plan->output_limit = spec->limits.output;
+    if (kage_plan_accel(spec, facts, plan, err) < 0 || kage_plan_qemu(spec, facts, plan, err) < 0 ||
+        kage_plan_frames(spec, plan, err) < 0) {
+        kage_plan_free(plan);
+        return -1;
+    }
+    plan->boot_timeout_ms =
+        plan->accel == KAGE_ACCEL_TCG ? BOOT_TIMEOUT_TCG_MS : BOOT_TIMEOUT_HARDWARE_MS;
+    *ret = plan;
+    return 0;
+}
+
+static void image_done(struct kage_spec_image *image)
+{
+    kage_freep(&image->name);
+    kage_freep(&image->url);
+    kage_freep(&image->digest);
+    kage_freep(&image->path);
+    kage_freep(&image->kernel);
+    kage_freep(&image->initrd);
+    kage_freep(&image->rootfs);
+    kage_freep(&image->cmdline);
+}
+
+void kage_plan_free(struct kage_plan *plan)
+{
+    if (!plan)
+        return;
+    for (size_t i = 0; i < plan->n_args; i++)
+        kage_freep(&plan->args[i].text);
+    for (size_t i = 0; i < plan->n_shares; i++) {
+        kage_freep(&plan->shares[i].name);
+        kage_freep(&plan->shares[i].tag);
+        kage_freep(&plan->shares[i].path);
+    }
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        kage_freep(&plan->steps[i].payload);
+        kage_freep(&plan->steps[i].name);
+        kage_freep(&plan->steps[i].expect);
+    }
+    image_done(&plan->image);
+    kage_freep(&plan->args);
+    kage_freep(&plan->shares);
+    kage_freep(&plan->steps);
+    kage_freep(&plan->name);
+    kage_freep(&plan->spec_file);
+    kage_freep(&plan->accel_note);
+    kage_freep(&plan->qemu);
+    kage_freep(&plan);
+}

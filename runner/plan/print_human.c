@@ -1,0 +1,149 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/proto/frame.h"
+#include "runner/plan/options.h"
+#include "runner/plan/parts.h"
+
+/* Where the "# file:line" comments start when the line is not longer. */
+#define COMMENT_COLUMN 76
+
+/* Ends the line that starts at `start` with the place it came from. */
+static void put_source(struct kage_buf *out, size_t start, struct kage_loc loc)
+{
+    size_t width = out->len - start;
+
+    kage_buf_addf(out, "%*s# %s", width < COMMENT_COLUMN ? (int)(COMMENT_COLUMN - width) : 2, "",
+                  loc.file);
+    if (loc.line)
+        kage_buf_addf(out, ":%d", loc.line);
+    kage_buf_addc(out, '\n');
+}
+
+static void put_printable(struct kage_buf *out, const char *s)
+{
+    KAGE_CLEANUP(kage_freep) char *text = kage_printable(s, strlen(s));
+
+    kage_buf_adds(out, text);
+}
+
+static void put_size(struct kage_buf *out, uint64_t bytes)
+{
+    if (bytes % (1024u * 1024u * 1024u) == 0)
+        kage_buf_addf(out, "%" PRIu64 " GiB", bytes / (1024u * 1024u * 1024u));
+    else if (bytes % (1024u * 1024u) == 0)
+        kage_buf_addf(out, "%" PRIu64 " MiB", bytes / (1024u * 1024u));
+    else
+        kage_buf_addf(out, "%" PRIu64 " KiB", bytes / 1024u);
+}
+
+static void put_machine(struct kage_buf *out, const struct kage_plan *plan)
+{
+    const struct kage_spec_image *image = &plan->image;
+    const char *what = image->name ? image->name : image->kernel ? image->kernel : image->path;
+    KAGE_CLEANUP(kage_freep) char *boot = kage_duration_text(plan->boot_timeout_ms);
+    KAGE_CLEANUP(kage_freep) char *job = kage_duration_text(plan->timeout_ms);
+
+    kage_buf_addf(out, "\nMachine\n  guest  %s, ", kage_arch_name(plan->arch));
+    put_size(out, plan->memory);
+    kage_buf_adds(out, " memory");
+    if (plan->disk) {
+        kage_buf_adds(out, ", ");
+        put_size(out, plan->disk);
+        kage_buf_adds(out, " scratch disk");
+    }
+    kage_buf_addf(out, "\n  accel  %s", kage_accel_name(plan->accel));
+    if (plan->accel_note) {
+        kage_buf_adds(out, " (");
+        put_printable(out, plan->accel_note);
+        kage_buf_addc(out, ')');
+    }
+    kage_buf_adds(out, "\n  image  ");
+    put_printable(out, what ? what : image->url ? image->url : "?");
+    kage_buf_addf(out, "\n  time   %s to boot, %s in all\n", boot, job);
+}
+
+static void put_shares(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (!plan->n_shares)
+        return;
+    kage_buf_adds(out, "\nShares\n");
+    for (size_t i = 0; i < plan->n_shares; i++) {
+        const struct kage_plan_share *share = &plan->shares[i];
+        size_t start = out->len;
+
+        kage_buf_addf(out, "  %s  %s  ", share->tag, share->writable ? "writable " : "read-only");
+        put_printable(out, share->name);
+        kage_buf_adds(out, " = ");
+        put_printable(out, share->path);
+        put_source(out, start, share->loc);
+    }
+}
+
+static void put_qemu(struct kage_buf *out, const struct kage_plan *plan)
+{
+    kage_buf_adds(out, "\nQEMU\n  ");
+    put_printable(out, plan->qemu);
+    kage_buf_addc(out, '\n');
+    for (size_t i = 0; i < plan->n_args; i++) {
+        const struct kage_plan_arg *arg = &plan->args[i];
+        size_t start = out->len;
+
+        kage_buf_addf(out, "    %s", arg->text);
+        if (kage_cmdline_takes_value(arg->text) && i + 1 < plan->n_args) {
+            const char *value = plan->args[++i].text;
+            const char *quote = strpbrk(value, " '\"\\$") || !*value ? "'" : "";
+
+            kage_buf_addf(out, " %s", quote);
+            put_printable(out, value);
+            kage_buf_adds(out, quote);
+        }
+        put_source(out, start, arg->loc);
+    }
+}
+
+static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
+{
+    KAGE_CLEANUP(kage_freep) char *timeout = kage_duration_text(step->timeout_ms);
+
+    kage_buf_adds(out, "  '");
+    put_printable(out, step->name);
+    kage_buf_addf(out, "', %s, within %s, exit", kage_when_name(step->when), timeout);
+    for (size_t i = 0; i < step->n_expect; i++)
+        kage_buf_addf(out, "%s%d", i ? " or " : " ", step->expect[i]);
+    if (step->continue_on_error)
+        kage_buf_adds(out, ", errors pass");
+}
+
+static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
+{
+    kage_buf_adds(out, "\nFrames\n");
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const struct kage_plan_step *step = &plan->steps[i];
+        int type = kage_plan_step_type(step->kind);
+        size_t start = out->len;
+
+        kage_buf_addf(out, "  %2zu  0x%02x %s", i + 1, (unsigned)type, kage_msg_name(type));
+        if (step->kind == KAGE_STEP_SPAWN)
+            put_spawn(out, step);
+        put_source(out, start, step->loc);
+        kage_buf_adds(out, "      ");
+        put_printable(out, step->payload);
+        kage_buf_addc(out, '\n');
+    }
+}
+
+void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out)
+{
+    kage_buf_adds(out, "Plan for ");
+    put_printable(out, plan->name);
+    kage_buf_adds(out, " from ");
+    put_printable(out, plan->spec_file);
+    kage_buf_addc(out, '\n');
+    put_machine(out, plan);
+    put_shares(out, plan);
+    put_qemu(out, plan);
+    put_frames(out, plan);
+}

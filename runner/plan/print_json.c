@@ -1,0 +1,138 @@
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/proto/frame.h"
+#include "runner/plan/parts.h"
+#include "runner/plan/strict_json.h"
+
+static void put_text(struct kage_buf *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    kage_buf_addf(out, "  \"%s\": ", name);
+    kage_json_put(out, value);
+    kage_buf_adds(out, ",\n");
+}
+
+static void put_number(struct kage_buf *out, const char *name, uint64_t value)
+{
+    kage_buf_addf(out, "  \"%s\": %" PRIu64 ",\n", name, value);
+}
+
+static void put_loc(struct kage_buf *out, struct kage_loc loc)
+{
+    kage_buf_addf(out, "\"line\": %d, \"col\": %d", loc.line, loc.col);
+}
+
+static void put_member(struct kage_buf *out, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    kage_buf_addf(out, "\"%s\": ", name);
+    kage_json_put(out, value);
+    kage_buf_adds(out, ", ");
+}
+
+static void put_image(struct kage_buf *out, const struct kage_spec_image *image)
+{
+    kage_buf_adds(out, "  \"image\": {");
+    put_member(out, "form", kage_image_form_name(image->form));
+    put_member(out, "name", image->name);
+    put_member(out, "url", image->url);
+    put_member(out, "digest", image->digest);
+    put_member(out, "path", image->path);
+    put_member(out, "kernel", image->kernel);
+    put_member(out, "initrd", image->initrd);
+    put_member(out, "rootfs", image->rootfs);
+    put_member(out, "cmdline", image->cmdline);
+    put_loc(out, image->loc);
+    kage_buf_adds(out, "},\n");
+}
+
+/* "[" items, one a line, "]": `next` is what follows the item. */
+static void put_separator(struct kage_buf *out, size_t i, size_t n)
+{
+    kage_buf_adds(out, i + 1 < n ? ",\n" : "\n  ");
+}
+
+static void put_args(struct kage_buf *out, const struct kage_plan *plan)
+{
+    kage_buf_adds(out, "  \"args\": [\n");
+    for (size_t i = 0; i < plan->n_args; i++) {
+        kage_buf_adds(out, "    {");
+        put_member(out, "arg", plan->args[i].text);
+        put_loc(out, plan->args[i].loc);
+        kage_buf_addc(out, '}');
+        put_separator(out, i, plan->n_args);
+    }
+    kage_buf_adds(out, "],\n");
+}
+
+static void put_shares(struct kage_buf *out, const struct kage_plan *plan)
+{
+    kage_buf_adds(out, plan->n_shares ? "  \"shares\": [\n" : "  \"shares\": [");
+    for (size_t i = 0; i < plan->n_shares; i++) {
+        const struct kage_plan_share *share = &plan->shares[i];
+
+        kage_buf_adds(out, "    {");
+        put_member(out, "name", share->name);
+        put_member(out, "tag", share->tag);
+        put_member(out, "path", share->path);
+        kage_buf_addf(out, "\"writable\": %s, ", share->writable ? "true" : "false");
+        put_loc(out, share->loc);
+        kage_buf_addc(out, '}');
+        put_separator(out, i, plan->n_shares);
+    }
+    kage_buf_adds(out, "],\n");
+}
+
+static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
+{
+    kage_buf_adds(out, "     ");
+    put_member(out, "name", step->name);
+    kage_buf_addf(out, "\"timeout_ms\": %" PRIu64 ", \"expect\": [", step->timeout_ms);
+    for (size_t i = 0; i < step->n_expect; i++)
+        kage_buf_addf(out, "%s%d", i ? ", " : "", step->expect[i]);
+    kage_buf_addf(out, "], \"when\": \"%s\", \"continue_on_error\": %s,\n",
+                  kage_when_name(step->when), step->continue_on_error ? "true" : "false");
+}
+
+static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
+{
+    kage_buf_adds(out, "  \"frames\": [\n");
+    for (size_t i = 0; i < plan->n_steps; i++) {
+        const struct kage_plan_step *step = &plan->steps[i];
+
+        kage_buf_adds(out, "    {");
+        put_member(out, "type", kage_msg_name(kage_plan_step_type(step->kind)));
+        put_loc(out, step->loc);
+        kage_buf_adds(out, ",\n");
+        if (step->kind == KAGE_STEP_SPAWN)
+            put_spawn(out, step);
+        kage_buf_addf(out, "     \"payload\": %s}", step->payload);
+        put_separator(out, i, plan->n_steps);
+    }
+    kage_buf_adds(out, "]\n");
+}
+
+void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out)
+{
+    kage_buf_adds(out, "{\n");
+    put_number(out, "kage_plan", KAGE_PLAN_VERSION);
+    put_text(out, "name", plan->name);
+    put_text(out, "spec", plan->spec_file);
+    put_text(out, "arch", kage_arch_name(plan->arch));
+    put_text(out, "accel", kage_accel_name(plan->accel));
+    put_text(out, "accel_note", plan->accel_note);
+    put_image(out, &plan->image);
+    put_number(out, "memory", plan->memory);
+    put_number(out, "disk", plan->disk);
+    put_number(out, "boot_timeout_ms", plan->boot_timeout_ms);
+    put_number(out, "timeout_ms", plan->timeout_ms);
+    put_number(out, "output_limit", plan->output_limit);
+    put_text(out, "qemu", plan->qemu);
+    put_args(out, plan);
+    put_shares(out, plan);
+    put_frames(out, plan);
+    kage_buf_adds(out, "}\n");
+}

@@ -1,0 +1,286 @@
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/proto/message.h"
+#include "runner/plan/options.h"
+#include "runner/plan/parts.h"
+#include "runner/plan/strict_json.h"
+
+/*
+ * Reads what print_json.c writes. A plan starts a program and opens folders, so
+ * the file is checked as hard as a spec: every key known, every QEMU option one
+ * that kage itself could have written, every payload through the validator of
+ * its frame and encoded afresh.
+ */
+
+/* Longest times and sizes a number may have: what doubles hold exactly. */
+#define NUMBER_MAX 9007199254740991u
+
+static struct kage_loc read_loc(struct kage_json_obj *o, const struct kage_plan *plan)
+{
+    return (struct kage_loc){
+        .file = plan->spec_file,
+        .line = (int)kage_json_u64(o, "line", 0, INT32_MAX, 0),
+        .col = (int)kage_json_u64(o, "col", 0, INT32_MAX, 0),
+    };
+}
+
+/* Reads a word with `from`; `lowest` is the smallest value that may stand in a plan. */
+static int read_word(struct kage_json_obj *o, const char *key, int (*from)(const char *),
+                     int lowest)
+{
+    KAGE_CLEANUP(kage_freep) char *word = kage_json_str(o, key, true);
+    int value = word ? from(word) : lowest;
+
+    if (value < lowest) {
+        kage_json_fail(o, key, "is not a word a plan can have there");
+        return lowest;
+    }
+    return value;
+}
+
+static int read_head(const struct cJSON *root, struct kage_plan *plan, struct kage_error *err)
+{
+    struct kage_json_obj o =
+        kage_json_open(root, "",
+                       "kage_plan name spec arch accel accel_note image memory disk "
+                       "boot_timeout_ms timeout_ms output_limit qemu args shares frames",
+                       err);
+
+    if (!o.failed && kage_json_u64(&o, "kage_plan", 0, NUMBER_MAX, 0) != KAGE_PLAN_VERSION)
+        kage_json_fail(&o, "kage_plan", "must be 1: this is not a plan of this version of kage");
+    plan->name = kage_json_str(&o, "name", true);
+    plan->spec_file = kage_json_str(&o, "spec", true);
+    plan->arch = (enum kage_arch)read_word(&o, "arch", kage_arch_from, KAGE_ARCH_X86_64);
+    plan->accel = (enum kage_accel)read_word(&o, "accel", kage_accel_from, KAGE_ACCEL_KVM);
+    plan->accel_note = kage_json_str(&o, "accel_note", false);
+    plan->memory = kage_json_u64(&o, "memory", 1, NUMBER_MAX, 0);
+    plan->disk = kage_json_u64(&o, "disk", 0, NUMBER_MAX, 0);
+    plan->boot_timeout_ms = kage_json_u64(&o, "boot_timeout_ms", 1, NUMBER_MAX, 0);
+    plan->timeout_ms = kage_json_u64(&o, "timeout_ms", 1, NUMBER_MAX, 0);
+    plan->output_limit = kage_json_u64(&o, "output_limit", 0, NUMBER_MAX, 0);
+    plan->qemu = kage_json_str(&o, "qemu", true);
+    if (!plan->memory || !plan->boot_timeout_ms || !plan->timeout_ms)
+        kage_json_fail(&o, "", "lacks memory, boot_timeout_ms or timeout_ms");
+    return o.failed ? -1 : 0;
+}
+
+static int read_image(const struct cJSON *item, struct kage_plan *plan, struct kage_error *err)
+{
+    struct kage_json_obj o = kage_json_open(
+        item, "image", "form name url digest path kernel initrd rootfs cmdline line col", err);
+    struct kage_spec_image *image = &plan->image;
+
+    image->form = (enum kage_image_form)read_word(&o, "form", kage_image_form_from, 0);
+    image->loc = read_loc(&o, plan);
+    image->name = kage_json_str(&o, "name", image->form == KAGE_IMAGE_STORE);
+    image->url = kage_json_str(&o, "url", image->form == KAGE_IMAGE_URL);
+    image->digest = kage_json_str(&o, "digest", false);
+    image->path = kage_json_str(&o, "path", image->form == KAGE_IMAGE_PATH);
+    image->kernel = kage_json_str(&o, "kernel", image->form == KAGE_IMAGE_KERNEL);
+    image->initrd = kage_json_str(&o, "initrd", false);
+    image->rootfs = kage_json_str(&o, "rootfs", false);
+    image->cmdline = kage_json_str(&o, "cmdline", false);
+    return o.failed ? -1 : 0;
+}
+
+static int read_args(const struct cJSON *list, struct kage_plan *plan, struct kage_error *err)
+{
+    plan->args = kage_alloc((kage_json_list_len(list) + 1) * sizeof(*plan->args));
+    for (const struct cJSON *i = NULL; (i = kage_json_list_next(list, i));) {
+        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("args[%zu]", plan->n_args);
+        struct kage_json_obj o = kage_json_open(i, path, "arg line col", err);
+        struct kage_plan_arg *arg = &plan->args[plan->n_args++];
+
+        arg->text = kage_json_str(&o, "arg", true);
+        arg->loc = read_loc(&o, plan);
+        if (o.failed)
+            return -1;
+    }
+    return kage_cmdline_check(plan->args, plan->n_args, err);
+}
+
+static int read_shares(const struct cJSON *list, struct kage_plan *plan, struct kage_error *err)
+{
+    plan->shares = kage_alloc((kage_json_list_len(list) + 1) * sizeof(*plan->shares));
+    for (const struct cJSON *i = NULL; (i = kage_json_list_next(list, i));) {
+        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("shares[%zu]", plan->n_shares);
+        KAGE_CLEANUP(kage_freep) char *hole = NULL;
+        KAGE_CLEANUP(kage_freep) char *tag = kage_asprintf("share%zu", plan->n_shares);
+        struct kage_json_obj o = kage_json_open(i, path, "name tag path writable line col", err);
+        struct kage_plan_share *share = &plan->shares[plan->n_shares++];
+
+        share->name = kage_json_str(&o, "name", true);
+        share->tag = kage_json_str(&o, "tag", true);
+        share->path = kage_json_str(&o, "path", true);
+        share->writable = kage_json_bool(&o, "writable", false);
+        share->loc = read_loc(&o, plan);
+        if (o.failed)
+            return -1;
+        hole = kage_asprintf("share:%s", share->name);
+        if (!kage_placeholder_valid(hole, strlen(hole)))
+            kage_json_fail(&o, "name", "is not the name of a share");
+        if (strcmp(share->tag, tag) != 0)
+            kage_json_fail(&o, "tag", "is out of order");
+        if (share->path[0] != '/')
+            kage_json_fail(&o, "path", "must be absolute");
+        if (o.failed)
+            return -1;
+    }
+    return 0;
+}
+
+static void read_expect(struct kage_json_obj *o, struct kage_plan_step *step)
+{
+    const struct cJSON *list = kage_json_list(o, "expect");
+    size_t n = list ? kage_json_list_len(list) : 0;
+
+    step->expect = kage_alloc((n + 1) * sizeof(*step->expect));
+    for (const struct cJSON *i = NULL; list && (i = kage_json_list_next(list, i));) {
+        int64_t code;
+
+        if (!kage_json_item_int(i, 0, 255, &code)) {
+            kage_json_fail(o, "expect", "must hold exit codes, 0 to 255");
+            return;
+        }
+        step->expect[step->n_expect++] = (int)code;
+    }
+    if (step->n_expect == 0)
+        kage_json_fail(o, "expect", "must hold at least one exit code");
+}
+
+static void read_payload(struct kage_json_obj *o, struct kage_plan_step *step)
+{
+    KAGE_CLEANUP(kage_freep) char *text = kage_json_object_text(o, "payload");
+    KAGE_CLEANUP(kage_freep) char *why = NULL;
+    struct kage_buf b = {0};
+    struct kage_msg msg;
+
+    if (!text)
+        return;
+    if (kage_msg_decode(&msg, kage_plan_step_type(step->kind), (const uint8_t *)text, strlen(text),
+                        &why)) {
+        KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("is no payload of its type: %s", why);
+
+        kage_json_fail(o, "payload", what);
+        return;
+    }
+    kage_msg_encode(&msg, &b);
+    step->payload = kage_buf_take(&b);
+    if (step->kind == KAGE_STEP_SPAWN && msg.id != (int64_t)step->id)
+        kage_json_fail(o, "payload", "must count its commands: id 1, 2, … in order");
+    kage_msg_done(&msg);
+}
+
+static int read_kind(struct kage_json_obj *o, const struct kage_plan *plan)
+{
+    KAGE_CLEANUP(kage_freep) char *type = kage_json_str(o, "type", true);
+
+    for (int kind = 0; type && kind < KAGE_STEP_COUNT; kind++) {
+        if (strcmp(type, kage_msg_name(kage_plan_step_type((enum kage_plan_step_kind)kind))) != 0)
+            continue;
+        if (plan->n_steps && (int)plan->steps[plan->n_steps - 1].kind > kind)
+            kage_json_fail(o, "type", "is out of order: sessions, then mounts, then spawns");
+        return kind;
+    }
+    kage_json_fail(o, "type", "must be session_create, mount or spawn");
+    return KAGE_STEP_SESSION;
+}
+
+static int read_frames(const struct cJSON *list, struct kage_plan *plan, struct kage_error *err)
+{
+    uint32_t spawns = 0;
+
+    for (const struct cJSON *i = NULL; (i = kage_json_list_next(list, i));) {
+        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("frames[%zu]", plan->n_steps);
+        struct kage_json_obj o = kage_json_open(
+            i, path, "type line col name timeout_ms expect when continue_on_error payload", err);
+        enum kage_plan_step_kind kind = (enum kage_plan_step_kind)read_kind(&o, plan);
+        struct kage_plan_step *step = kage_plan_add_step(plan, kind, read_loc(&o, plan));
+
+        if (kind == KAGE_STEP_SPAWN) {
+            step->id = ++spawns;
+            step->name = kage_json_str(&o, "name", true);
+            step->timeout_ms = kage_json_u64(&o, "timeout_ms", 1, NUMBER_MAX, 0);
+            if (!step->timeout_ms)
+                kage_json_fail(&o, "timeout_ms", "is missing");
+            step->when = (enum kage_when)read_word(&o, "when", kage_when_from, 0);
+            step->continue_on_error = kage_json_bool(&o, "continue_on_error", false);
+            read_expect(&o, step);
+        }
+        read_payload(&o, step);
+        if (o.failed)
+            return -1;
+    }
+    return 0;
+}
+
+/* Is the program one that takes QEMU's options? Distributions call it qemu-system-<arch>, and
+ * Red Hat's qemu-kvm. */
+static int check_program(const struct kage_plan *plan, struct kage_error *err)
+{
+    const char *slash = strrchr(plan->qemu, '/');
+    const char *base = slash ? slash + 1 : plan->qemu;
+
+    if (strcmp(base, "qemu-kvm") == 0 || (strncmp(base, "qemu-system-", 12) == 0 &&
+                                          strcmp(base + 12, kage_arch_name(plan->arch)) == 0))
+        return 0;
+    return kage_error_set(err, KAGE_CLASS_SPEC, "qemu must be qemu-system-%s",
+                          kage_arch_name(plan->arch));
+}
+
+/* Every folder the command line opens must be one of the shares. */
+static int check_holes(const struct kage_plan *plan, struct kage_error *err)
+{
+    for (size_t i = 0; i < plan->n_args; i++) {
+        const char *hole = strstr(plan->args[i].text, "%{share:");
+        bool found = !hole;
+
+        for (size_t s = 0; hole && s < plan->n_shares; s++) {
+            size_t n = strlen(plan->shares[s].name);
+
+            found |= strncmp(hole + 8, plan->shares[s].name, n) == 0 && hole[8 + n] == '}';
+        }
+        if (!found)
+            return kage_error_set(err, KAGE_CLASS_SPEC, "args[%zu] opens a share the plan lacks",
+                                  i);
+    }
+    return 0;
+}
+
+static int read_plan(const struct cJSON *root, struct kage_plan *plan, struct kage_error *err)
+{
+    struct kage_json_obj o;
+    const struct cJSON *args, *shares, *frames, *image;
+
+    if (read_head(root, plan, err) < 0)
+        return -1;
+    o = (struct kage_json_obj){.obj = root, .path = "", .err = err};
+    args = kage_json_list(&o, "args");
+    shares = kage_json_list(&o, "shares");
+    frames = kage_json_list(&o, "frames");
+    image = kage_json_member(&o, "image");
+    if (o.failed || read_image(image, plan, err) < 0 || read_shares(shares, plan, err) < 0 ||
+        read_args(args, plan, err) < 0 || read_frames(frames, plan, err) < 0)
+        return -1;
+    return check_program(plan, err) < 0 || check_holes(plan, err) < 0 ? -1 : 0;
+}
+
+int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err)
+{
+    struct kage_plan *plan;
+    struct cJSON *root = NULL;
+    int rc;
+
+    if (kage_json_load(path, &root, err) < 0)
+        return -1;
+    plan = kage_alloc(sizeof(*plan));
+    rc = read_plan(root, plan, err);
+    kage_json_free(root);
+    if (rc < 0) {
+        kage_plan_free(plan);
+        return kage_error_wrap(err, "%s", path);
+    }
+    *ret = plan;
+    return 0;
+}

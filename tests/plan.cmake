@@ -1,0 +1,2 @@
+kage_unit_test(plan kage-core)
+kage_unit_test(plan_file kage-core)

@@ -1,0 +1,184 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/base/alloc.h"
+#include "common/base/buf.h"
+#include "plan_fixture.h"
+
+static char *write_file(const char *text, size_t len)
+{
+    char *path = kage_strdup("/tmp/kage-test-plan-XXXXXX");
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, len), (ssize_t)len);
+    close(fd);
+    return path;
+}
+
+static void print(struct fixture *f, struct kage_buf *out)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *plan = NULL;
+
+    assert_int_equal(kage_plan_make(&f->spec, &f->facts, &plan, &err), 0);
+    kage_plan_print_json(plan, out);
+    kage_plan_free(plan);
+}
+
+/* A plan that was written and read again prints the same bytes. */
+static void round_trip(struct fixture *f)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_buf a = {0}, b = {0};
+    struct kage_plan *plan = NULL;
+    char *path;
+
+    print(f, &a);
+    path = write_file(a.data, a.len);
+    if (kage_plan_read(path, &plan, &err) < 0)
+        fail_msg("%s", err.message);
+    kage_plan_print_json(plan, &b);
+    assert_string_equal(a.data, b.data);
+    assert_string_equal(plan->shares[1].path, f->shares[1].path);
+    kage_plan_free(plan);
+    unlink(path);
+    kage_freep(&path);
+    kage_buf_done(&a);
+    kage_buf_done(&b);
+}
+
+static void test_round_trip(void **state)
+{
+    struct kage_spec_forward forward = {
+        .loc = fixture_at(8, 5), .address = TEXT("127.0.0.1"), .host_port = 8081, .guest_port = 80};
+    struct fixture f;
+
+    fixture_init(&f);
+    round_trip(&f);
+    f.spec.network.outbound = true;
+    f.spec.network.forwards = &forward;
+    f.spec.network.n_forwards = 1;
+    f.spec.machine.disk = 1ull << 30;
+    f.spec.machine.clock = TEXT("2024-02-29T12:00:00Z");
+    f.commands[0].run = TEXT("printf '\\001\\\\u0000' # \xc3\xa9\t\x7f");
+    f.facts.kvm = true;
+    round_trip(&f);
+    f.spec.machine.arch = KAGE_ARCH_AARCH64;
+    f.spec.machine.cpus = 16;
+    f.spec.image = (struct kage_spec_image){.form = KAGE_IMAGE_KERNEL,
+                                            .loc = fixture_at(3, 8),
+                                            .kernel = TEXT("/k"),
+                                            .initrd = TEXT("/i"),
+                                            .cmdline = TEXT("x=50%")};
+    round_trip(&f);
+    f.facts.os = TEXT("macos");
+    round_trip(&f);
+}
+
+/* Reads the fixture's plan with the first `from` replaced by `to`. */
+static void refuse(const char *from, const char *to, const char *words)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *plan = NULL;
+    struct kage_buf text = {0}, changed = {0};
+    struct fixture f;
+    char *path;
+    const char *at;
+
+    fixture_init(&f);
+    print(&f, &text);
+    at = strstr(text.data, from);
+    if (!at)
+        fail_msg("the plan does not hold '%s'", from);
+    kage_buf_add(&changed, text.data, (size_t)(at - text.data));
+    kage_buf_adds(&changed, to);
+    kage_buf_adds(&changed, at + strlen(from));
+    path = write_file(changed.data, changed.len);
+    if (kage_plan_read(path, &plan, &err) == 0)
+        fail_msg("'%s' instead of '%s' was taken", to, from);
+    assert_null(plan);
+    if (!strstr(err.message, words))
+        fail_msg("'%s' does not say '%s'", err.message, words);
+    assert_non_null(strstr(err.message, path));
+    kage_error_done(&err);
+    unlink(path);
+    kage_freep(&path);
+    kage_buf_done(&text);
+    kage_buf_done(&changed);
+}
+
+static void test_refuses_other_json(void **state)
+{
+    refuse("{\n", "", "not one JSON object");
+    refuse("\"kage_plan\": 1", "\"kage_plan\": 2", "must be 1");
+    refuse("\"kage_plan\": 1", "\"kage_plan\": 1, \"extra\": 1", "extra is not known");
+    refuse("\"name\": \"job\"", "\"name\": \"job\", \"name\": \"x\"", "twice");
+    refuse("\"name\": \"job\"", "\"name\": \"a\\u0000b\"", "NUL");
+    refuse("\"name\": \"job\"", "\"Name\": \"job\"", "Name is not known");
+    refuse("\"name\": \"job\"", "\"name\": 7", "name must be a string");
+    refuse("\"memory\": 536870912", "\"memory\": 1.5", "memory must be an integer");
+    refuse("\"memory\": 536870912", "\"memory\": -1", "memory must be an integer");
+    refuse("\"accel\": \"tcg\"", "\"accel\": \"auto\"", "accel is not a word");
+    refuse("\"arch\": \"x86_64\"", "\"arch\": \"host\"", "arch is not a word");
+    refuse("/usr/bin/qemu-system-x86_64", "/bin/sh", "must be qemu-system-x86_64");
+    refuse("\"line\": 30", "\"line\": \"30\"", "frames[0].line");
+}
+
+static void test_refuses_other_options(void **state)
+{
+    refuse("\"-nodefaults\"", "\"-daemonize\"", "not a QEMU option");
+    refuse("elevateprivileges=deny", "elevateprivileges=deny,x=y", "-sandbox");
+    refuse("path=/proc/self/fd/%{share:src}", "path=/etc", "-fsdev");
+    refuse("path=/proc/self/fd/%{share:src}", "path=/proc/self/fd/%{share:src}/..", "-fsdev");
+    refuse("path=/proc/self/fd/%{share:src}", "path=/proc/self/fd/%{share:none}", "lacks");
+    refuse("\"user,id=control,", "\"tap,id=control,", "-netdev");
+    refuse("\"user,id=control,", "\"user,id=control,tftp=/,", "-netdev");
+    refuse("\"%{kernel}\"", "\"/etc/shadow\"", "-kernel");
+    refuse("quiet panic=-1", "quiet %{token}", "-append");
+    refuse("\"chardev:console\"", "\"file:/etc/passwd\"", "-serial");
+}
+
+static void test_refuses_other_frames(void **state)
+{
+    refuse("\"type\": \"mount\"", "\"type\": \"unmount\"", "frames[2].type must be");
+    refuse("\"type\": \"session_create\"", "\"type\": \"mount\"", "frames[0]");
+    refuse("{\"uid\":1000,", "{\"uid\":-1,", "frames[0].payload");
+    refuse("{\"id\":1,", "{\"id\":2,", "frames[5].payload");
+    refuse("\"expect\": [0]", "\"expect\": []", "at least one");
+    refuse("\"expect\": [0]", "\"expect\": [256]", "0 to 255");
+    refuse("\"when\": \"on-success\"", "\"when\": \"never\"", "frames[5].when");
+    refuse("\"tag\": \"share0\"", "\"tag\": \"share7\"", "out of order");
+    refuse("\"/home/me/src\"", "\"src\"", "must be absolute");
+}
+
+static void test_missing_file(void **state)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *plan = NULL;
+
+    assert_int_equal(kage_plan_read("/nonexistent/plan.json", &plan, &err), -1);
+    assert_non_null(strstr(err.message, "No such file"));
+    kage_error_done(&err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_refuses_other_json),
+        cmocka_unit_test(test_refuses_other_options),
+        cmocka_unit_test(test_refuses_other_frames),
+        cmocka_unit_test(test_missing_file),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
