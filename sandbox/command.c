@@ -1,0 +1,130 @@
+#include "sandbox/command.h"
+
+#include "sandbox/filter.h"
+#include "sandbox/privileges.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/*
+ * The child shares memory with init, which sleeps until the child has exec'd or
+ * ended (CLONE_VM | CLONE_VFORK). That saves copying page tables, and it is how
+ * init learns whether execve() succeeded: the child leaves its errno in *start.
+ * Nothing else can look into that memory: init is not dumpable, and there is no
+ * other process in the namespace yet.
+ */
+struct start {
+    const struct kage_sandbox_options *o;
+    struct kage_failure failure; /* errnum 0: none */
+    int exec_errno;
+};
+
+/* vmd ignores SIGPIPE, for one; a command must not inherit that. Real-time
+ * signals nobody ignores. */
+static int reset_signals(struct kage_failure *f)
+{
+    sigset_t none;
+    for (int sig = 1; sig < 32; sig++) {
+        if (sig != SIGKILL && sig != SIGSTOP && signal(sig, SIG_DFL) == SIG_ERR)
+            return kage_failure_set(f, errno, "reset signals");
+    }
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return kage_failure_set(f, errno, "reset signals");
+    return 0;
+}
+
+static int enter_session(bool tty, struct kage_failure *f)
+{
+    if (setsid() < 0)
+        return kage_failure_set(f, errno, "start a session");
+    if (tty && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+        return kage_failure_set(f, errno, "make standard input the controlling terminal");
+    return 0;
+}
+
+static int prepare(const struct kage_sandbox_options *o, struct kage_failure *f)
+{
+    if (reset_signals(f) < 0 || enter_session(o->tty, f) < 0 || kage_limits_set(f) < 0 ||
+        kage_privileges_drop(o, f) < 0)
+        return -1;
+    if (close_range(3, ~0U, 0) < 0)
+        return kage_failure_set(f, errno, "close inherited descriptors");
+    /* As the user, so that it is no way into folders the user may not enter. */
+    if (chdir(o->cwd) < 0)
+        return kage_failure_set(f, errno, "enter the working directory");
+    if (kage_filter_install(o->profile) < 0)
+        return kage_failure_set(f, errno, "install the system call filter");
+    return 0;
+}
+
+/* As execvp(), but with a safe default path, and a file that is no program is an
+ * error rather than a shell script. Returns the errno. */
+static int search_and_exec(char **argv)
+{
+    const char *name = argv[0];
+    const char *path = getenv("PATH");
+    char file[PATH_MAX];
+    int result = ENOENT;
+    if (!*name)
+        return ENOENT;
+    if (strchr(name, '/')) {
+        execve(name, argv, environ);
+        return errno;
+    }
+    if (!path)
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    for (;;) {
+        const char *end = strchrnul(path, ':');
+        size_t dir = (size_t)(end - path);
+        size_t len = strlen(name);
+        if (dir + 1 + len < sizeof file) {
+            memcpy(file, path, dir);
+            if (dir > 0) /* an empty entry means the working directory */
+                file[dir++] = '/';
+            memcpy(file + dir, name, len + 1);
+            execve(file, argv, environ);
+            if (errno == EACCES)
+                result = EACCES; /* keep looking, but remember */
+            else if (errno != ENOENT && errno != ENOTDIR)
+                return errno;
+        }
+        if (!*end)
+            return result;
+        path = end + 1;
+    }
+}
+
+static int command_main(void *arg)
+{
+    struct start *start = arg;
+    if (prepare(start->o, &start->failure) == 0)
+        start->exec_errno = search_and_exec(start->o->argv);
+    _exit(KAGE_EXIT_SETUP);
+}
+
+pid_t kage_command_start(const struct kage_sandbox_options *o, int *exec_errno,
+                         struct kage_failure *f)
+{
+    /* PATH_MAX for the search, and room; static because pages not touched cost nothing. */
+    static char stack[64 * 1024] __attribute__((aligned(16)));
+    struct start start = {.o = o};
+    pid_t pid = clone(command_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
+    *exec_errno = 0;
+    if (pid < 0)
+        return kage_failure_set(f, errno, "start a process");
+    if (!start.failure.doing && start.exec_errno == 0)
+        return pid;
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    *exec_errno = start.exec_errno;
+    *f = start.failure;
+    return -1;
+}
