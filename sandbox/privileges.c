@@ -81,12 +81,18 @@ int kage_privileges_drop(const struct kage_sandbox_options *o, struct kage_failu
     return 0;
 }
 
-static int set_limit(int resource, rlim_t soft, rlim_t hard, struct kage_failure *f)
+/* 1024 open files because select() cannot do more; who knows better may raise it
+ * to the hard limit, which is systemd's. Where root itself may not raise a hard
+ * limit, the one that is there has to do. */
+static int limit_files(void)
 {
-    struct rlimit limit = {soft, hard};
-    if (setrlimit((__rlimit_resource_t)resource, &limit) < 0)
-        return kage_failure_set(f, errno, "set resource limits");
-    return 0;
+    struct rlimit limit = {1024, 524288};
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        return 0;
+    if (errno != EPERM || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return -1;
+    limit.rlim_cur = limit.rlim_max < 1024 ? limit.rlim_max : 1024;
+    return setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* Out of memory, the command should go before vmd and before its own init. Set
@@ -106,9 +112,7 @@ static int prefer_for_oom(struct kage_failure *f)
 int kage_limits_set(struct kage_failure *f)
 {
     umask(022);
-    /* 1024 open files because select() cannot do more; who knows better may raise
-     * it to the hard limit, which is systemd's. */
-    if (set_limit(RLIMIT_CORE, 0, 0, f) < 0 || set_limit(RLIMIT_NOFILE, 1024, 524288, f) < 0)
-        return -1;
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) < 0 || limit_files() < 0)
+        return kage_failure_set(f, errno, "set resource limits");
     return prefer_for_oom(f);
 }
