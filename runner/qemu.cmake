@@ -1,1 +1,1 @@
-target_sources(kage-core PRIVATE qemu/console.c)
+target_sources(kage-core PRIVATE qemu/console.c qemu/jail.c qemu/process.c qemu/qmp.c)

@@ -1,1 +1,1 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE report/output.c report/result.c)

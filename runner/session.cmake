@@ -1,1 +1,1 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE session/client.c session/run.c session/steps.c)

@@ -102,3 +102,11 @@ void kage_closep(int *fd)
         close(*fd);
     *fd = -1;
 }
+
+int kage_take_fd(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}

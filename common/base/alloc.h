@@ -22,6 +22,7 @@ void kage_freep(void *p);  /* frees *(void **)p */
 void kage_closep(int *fd); /* closes *fd unless it is negative, sets it to -1 */
 
 /* Hands ownership of *p over and leaves NULL behind. */
+int kage_take_fd(int *fd); /* leaves -1 */
 #define KAGE_TAKE(p)                                                                               \
     ({                                                                                             \
         __typeof__(p) taken_ = (p);                                                                \

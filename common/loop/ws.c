@@ -156,6 +156,13 @@ void kage_ws_set_user(struct kage_ws_conn *conn, void *user)
     conn->user = user;
 }
 
+void kage_ws_set_handler(struct kage_ws_conn *conn, const struct kage_ws_handler *handler,
+                         void *user)
+{
+    conn->handler = handler;
+    conn->user = user;
+}
+
 /* ---- connections ---- */
 
 static struct kage_ws_conn *conn_new(struct kage_ws *ws, struct lws *wsi,

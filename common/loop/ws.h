@@ -48,6 +48,8 @@ int kage_ws_connect(struct kage_ws *ws, const char *address, uint16_t port, cons
                     struct kage_ws_conn **ret, struct kage_error *err);
 
 void kage_ws_set_user(struct kage_ws_conn *conn, void *user);
+void kage_ws_set_handler(struct kage_ws_conn *conn, const struct kage_ws_handler *handler,
+                         void *user);
 
 /* Queues one binary message made of two parts (the second may be empty). Copies. */
 void kage_ws_send(struct kage_ws_conn *conn, const void *head, size_t head_len, const void *body,

@@ -12,8 +12,8 @@
 
 struct kage_console {
     char ring[KAGE_CONSOLE_KEEP];
-    size_t len;   /* bytes in the ring */
-    size_t start; /* where the oldest is */
+    size_t len;     /* bytes in the ring */
+    size_t start;   /* where the oldest is */
     char line[256]; /* the line being received, cut at its size */
     size_t line_len;
     bool ready;    /* vmd said that it listens */

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "runner/plan/plan.h"
+
+/*
+ * What became of a run: the verdict, its class, and one entry per command. This is
+ * what --result writes and what the exit code is taken from.
+ */
+enum kage_command_status {
+    KAGE_COMMAND_NOT_RUN, /* skipped by `when`, or the run ended first */
+    KAGE_COMMAND_PASSED,
+    KAGE_COMMAND_FAILED,
+    KAGE_COMMAND_TIMED_OUT,
+    KAGE_COMMAND_LOST, /* it had started when the environment broke */
+    KAGE_COMMAND_STATUS_COUNT,
+};
+
+struct kage_command_result {
+    enum kage_command_status status;
+    int exit_code; /* 0–255; of a signal, 128 plus its number; -1 when there is none */
+    int signal;    /* 0 for none */
+    bool out_of_memory;
+    uint64_t duration_ms;
+    char *message; /* owned; NULL when there is nothing to say */
+};
+
+struct kage_result {
+    enum kage_class class;                /* KAGE_CLASS_NONE when the job passed */
+    int exit_code;                        /* of the process */
+    char *message;                        /* owned; NULL when the job passed */
+    struct kage_loc loc;                  /* of the command or node at fault */
+    struct kage_command_result *commands; /* one per spawn step, in order */
+    size_t n_commands;
+    uint64_t boot_ms, duration_ms;
+    bool jailed; /* QEMU ran under Landlock */
+};
+
+/* 124 timeout, 125 no verdict, 130/143/129 interrupted; else the command's own code. */
+int kage_result_exit_code(enum kage_class class, int command_code, int signal);
+
+/* Writes the result as JSON, replacing `path` in one step. "-" is not a file name here. `plan` may
+ * be NULL when the run failed before there was one. */
+int kage_result_write(const char *path, const struct kage_plan *plan,
+                      const struct kage_result *result, struct kage_error *err);
+/* The same for JUnit XML: one test case per command, an environment failure as <error>. */
+int kage_result_write_junit(const char *path, const struct kage_plan *plan,
+                            const struct kage_result *result, struct kage_error *err);
+
+void kage_result_done(struct kage_result *result);

@@ -1,0 +1,365 @@
+#include "runner/session/client.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/loop/loop.h"
+#include "common/loop/ws.h"
+
+struct request {
+    struct request *next;
+    enum kage_msg_type type;
+    kage_client_fn fn;
+    void *user;
+};
+
+struct kage_client {
+    struct kage_ws_conn *conn; /* NULL once it is gone */
+    const struct kage_client_handler *handler;
+    void *user;
+    struct request *first, **last;
+    uint32_t *expected; /* ids of running processes */
+    size_t n_expected, cap_expected;
+    struct kage_msg hello_ok;
+    struct kage_timer *defer_loss;
+    enum kage_class lost_class;
+    char *lost_why;
+    uint64_t last_heard;
+    bool paused;
+};
+
+/* ---- the end ---- */
+
+/* Callers are in the middle of something; they hear of the loss from the loop. */
+static void lose(struct kage_client *c, enum kage_class class, char *why)
+{
+    if (c->lost_why) {
+        free(why);
+        return;
+    }
+    c->lost_class = class;
+    c->lost_why = why;
+    if (c->conn)
+        kage_ws_close(c->conn);
+    kage_timer_set(c->defer_loss, 1);
+}
+
+static void on_deferred_loss(void *user)
+{
+    struct kage_client *c = user;
+
+    c->handler->on_lost(c->lost_class, c->lost_why, c->user);
+}
+
+static void broke_protocol(struct kage_client *c, int type, const char *what)
+{
+    const char *name = kage_msg_name(type);
+
+    lose(c, KAGE_CLASS_INTERNAL,
+         kage_asprintf("the guest broke the protocol: %s (%s)", what, name ? name : "unknown"));
+}
+
+/* ---- sending ---- */
+
+static void send_frame(struct kage_client *c, enum kage_msg_type type, const void *payload,
+                       size_t len)
+{
+    uint8_t head[KAGE_FRAME_HEADER];
+
+    if (!c->conn)
+        return;
+    kage_frame_header(head, type, (uint32_t)len);
+    kage_ws_send(c->conn, head, sizeof head, payload, len);
+}
+
+void kage_client_request(struct kage_client *c, enum kage_msg_type type, const char *payload,
+                         kage_client_fn fn, void *user)
+{
+    struct request *r = kage_alloc(sizeof *r);
+
+    *r = (struct request){.type = type, .fn = fn, .user = user};
+    *c->last = r;
+    c->last = &r->next;
+    send_frame(c, type, payload, strlen(payload));
+}
+
+void kage_client_request_msg(struct kage_client *c, const struct kage_msg *msg, kage_client_fn fn,
+                             void *user)
+{
+    struct kage_buf payload = {0};
+
+    kage_msg_encode(msg, &payload);
+    kage_client_request(c, (enum kage_msg_type)msg->type, payload.data, fn, user);
+    kage_buf_done(&payload);
+}
+
+void kage_client_stdin(struct kage_client *c, uint32_t id, const void *data, size_t len)
+{
+    uint8_t head[KAGE_FRAME_HEADER + 4];
+
+    if (!c->conn)
+        return;
+    kage_frame_header(head, KAGE_MSG_STDIN_RAW, (uint32_t)len + 4);
+    for (int i = 0; i < 4; i++)
+        head[KAGE_FRAME_HEADER + i] = (uint8_t)(id >> (8 * i));
+    kage_ws_send(c->conn, head, sizeof head, data, len);
+}
+
+void kage_client_ping(struct kage_client *c)
+{
+    kage_client_request(c, KAGE_MSG_PING, "{}", NULL, NULL);
+}
+
+static void say_hello(struct kage_client *c)
+{
+    struct kage_msg hello;
+    char *features[] = {(char *)"raw"};
+
+    kage_msg_init(&hello, KAGE_MSG_HELLO);
+    hello.hello.version = KAGE_PROTOCOL_VERSION;
+    hello.hello.features = (struct kage_str_list){.items = features, .n = 1};
+    kage_client_request_msg(c, &hello, NULL, NULL);
+    kage_client_ping(c);
+}
+
+/* ---- receiving ---- */
+
+static ssize_t find_expected(const struct kage_client *c, uint32_t id)
+{
+    for (size_t i = 0; i < c->n_expected; i++)
+        if (c->expected[i] == id)
+            return (ssize_t)i;
+    return -1;
+}
+
+void kage_client_expect(struct kage_client *c, uint32_t id)
+{
+    c->expected =
+        kage_array_grow(c->expected, &c->cap_expected, c->n_expected + 1, sizeof *c->expected);
+    c->expected[c->n_expected++] = id;
+}
+
+static bool reply_fits(enum kage_msg_type request, int reply)
+{
+    switch (request) {
+    case KAGE_MSG_SPAWN:
+        return reply == KAGE_MSG_SPAWNED;
+    case KAGE_MSG_FS_READ:
+    case KAGE_MSG_LOAD_STATE:
+        return reply == KAGE_MSG_DATA;
+    case KAGE_MSG_IS_RUNNING:
+        return reply == KAGE_MSG_RUNNING_STATUS;
+    case KAGE_MSG_HELLO:
+        return reply == KAGE_MSG_HELLO_OK;
+    case KAGE_MSG_PING:
+        return reply == KAGE_MSG_PONG;
+    default:
+        return reply == KAGE_MSG_OK;
+    }
+}
+
+static void on_reply(struct kage_client *c, struct kage_msg *msg)
+{
+    struct request *r = c->first;
+
+    if (!r || (msg->type != KAGE_MSG_ERROR && !reply_fits(r->type, msg->type))) {
+        broke_protocol(c, msg->type, "a reply that nobody asked for");
+        return;
+    }
+    c->first = r->next;
+    if (!c->first)
+        c->last = &c->first;
+    if (r->type == KAGE_MSG_HELLO && msg->type == KAGE_MSG_ERROR)
+        lose(c, KAGE_CLASS_INTERNAL, kage_asprintf("vmd refused hello: %s", msg->error.message));
+    if (r->type == KAGE_MSG_HELLO && msg->type == KAGE_MSG_HELLO_OK) {
+        kage_msg_done(&c->hello_ok);
+        c->hello_ok = *msg;
+        kage_msg_init(msg, KAGE_MSG_OK); /* its contents moved */
+    } else if (r->type == KAGE_MSG_PING && c->hello_ok.type) {
+        struct kage_msg hello_ok = c->hello_ok;
+
+        c->hello_ok = (struct kage_msg){0};
+        c->handler->on_ready(&hello_ok, c->user);
+        kage_msg_done(&hello_ok);
+    }
+    if (r->fn)
+        r->fn(msg, r->user);
+    free(r);
+}
+
+static void on_exit_msg(struct kage_client *c, const struct kage_msg *msg)
+{
+    ssize_t at = msg->id == KAGE_UNSET ? -1 : find_expected(c, (uint32_t)msg->id);
+
+    if (at < 0) {
+        broke_protocol(c, msg->type, "the exit of a process that does not run");
+        return;
+    }
+    c->expected[at] = c->expected[--c->n_expected];
+    c->handler->on_exit((uint32_t)msg->id, msg, c->user);
+}
+
+static void on_json(struct kage_client *c, int type, const uint8_t *payload, size_t len)
+{
+    KAGE_CLEANUP(kage_freep) char *why = NULL;
+    struct kage_msg msg;
+
+    if (kage_msg_decode(&msg, (enum kage_msg_type)type, payload, len, &why)) {
+        broke_protocol(c, type, why);
+        return;
+    }
+    switch (type) {
+    case KAGE_MSG_EXIT:
+        on_exit_msg(c, &msg);
+        break;
+    case KAGE_MSG_STDIN_WINDOW:
+        if (c->handler->on_window)
+            c->handler->on_window(msg.stdin_window.handle, (uint64_t)msg.stdin_window.bytes,
+                                  c->user);
+        break;
+    case KAGE_MSG_SPAWNED:
+    case KAGE_MSG_ERROR:
+    case KAGE_MSG_OK:
+    case KAGE_MSG_DATA:
+    case KAGE_MSG_RUNNING_STATUS:
+    case KAGE_MSG_HELLO_OK:
+    case KAGE_MSG_PONG:
+        on_reply(c, &msg);
+        break;
+    case KAGE_MSG_NETWORK_STATUS:
+        break; /* news, not an answer */
+    default:
+        broke_protocol(c, type, "a message of the wrong direction");
+        break;
+    }
+    kage_msg_done(&msg);
+}
+
+static void on_raw(struct kage_client *c, int type, const uint8_t *payload, size_t len)
+{
+    uint32_t id = 0;
+
+    if (len < 4) {
+        broke_protocol(c, type, "output without a process");
+        return;
+    }
+    for (int i = 0; i < 4; i++)
+        id |= (uint32_t)payload[i] << (8 * i);
+    if (find_expected(c, id) < 0) {
+        broke_protocol(c, type, "output of a process that does not run");
+        return;
+    }
+    c->handler->on_output(id, type == KAGE_MSG_STDERR_RAW, payload + 4, len - 4, c->user);
+}
+
+static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+{
+    struct kage_client *c = user;
+    const uint8_t *payload;
+    const char *why;
+    size_t payload_len;
+    int type;
+
+    c->last_heard = kage_now_ms();
+    if (c->lost_why)
+        return;
+    if (kage_frame_parse(data, len, &type, &payload, &payload_len, &why))
+        broke_protocol(c, type, why);
+    else if (type == KAGE_MSG_STDOUT_RAW || type == KAGE_MSG_STDERR_RAW)
+        on_raw(c, type, payload, payload_len);
+    else
+        on_json(c, type, payload, payload_len);
+}
+
+static void on_open(struct kage_ws_conn *conn, void *user)
+{
+    struct kage_client *c = user;
+
+    c->conn = conn;
+    c->last_heard = kage_now_ms();
+    say_hello(c);
+}
+
+static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
+{
+    struct kage_client *c = user;
+
+    c->conn = NULL;
+    lose(c, KAGE_CLASS_AGENT_LOST, kage_printable(reason, strlen(reason)));
+}
+
+static const struct kage_ws_handler ws_handler = {
+    .on_open = on_open, .on_message = on_message, .on_close = on_close};
+
+/* ---- life ---- */
+
+int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, const char *token,
+                    const struct kage_client_handler *handler, void *user, struct kage_client **ret,
+                    struct kage_error *err)
+{
+    struct kage_client *c = kage_alloc(sizeof *c);
+    struct kage_ws_conn *conn = NULL;
+
+    *c = (struct kage_client){.handler = handler, .user = user};
+    c->last = &c->first;
+    c->last_heard = kage_now_ms();
+    if (kage_timer_new(loop, on_deferred_loss, c, &c->defer_loss, err) < 0 ||
+        kage_ws_connect(ws, "127.0.0.1", port, token, KAGE_FRAME_MAX + KAGE_FRAME_HEADER,
+                        &ws_handler, c, &conn, err) < 0) {
+        kage_client_free(c);
+        return -1;
+    }
+    c->conn = conn;
+    *ret = c;
+    return 0;
+}
+
+static void ignore_close(struct kage_ws_conn *conn, const char *reason, void *user)
+{
+}
+
+static void ignore_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+{
+}
+
+void kage_client_free(struct kage_client *c)
+{
+    static const struct kage_ws_handler nobody = {.on_message = ignore_message,
+                                                  .on_close = ignore_close};
+
+    if (!c)
+        return;
+    if (c->conn) {
+        kage_ws_set_handler(c->conn, &nobody, NULL);
+        kage_ws_close(c->conn);
+    }
+    while (c->first) {
+        struct request *r = c->first;
+
+        c->first = r->next;
+        free(r);
+    }
+    kage_timer_free(c->defer_loss);
+    kage_msg_done(&c->hello_ok);
+    free(c->expected);
+    free(c->lost_why);
+    free(c);
+}
+
+void kage_client_pause(struct kage_client *c, bool paused)
+{
+    if (c->paused == paused)
+        return;
+    c->paused = paused;
+    c->last_heard = kage_now_ms();
+    if (c->conn)
+        kage_ws_pause(c->conn, paused);
+}
+
+uint64_t kage_client_last_heard(const struct kage_client *c)
+{
+    return c->paused ? kage_now_ms() : c->last_heard;
+}

@@ -1,0 +1,573 @@
+#include "runner/session/run.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/loop/loop.h"
+#include "common/loop/ws.h"
+#include "runner/plan/parts.h"
+#include "runner/qemu/qmp.h"
+#include "runner/report/output.h"
+#include "runner/session/client.h"
+#include "runner/session/run_state.h"
+
+/*
+ * Theory of operation. A run is a chain of events on one loop:
+ *
+ *   QEMU started → QMP tells the forwarded port → the console says that vmd listens → connect →
+ *   hello and ping answered ("ready") → sessions and mounts → command after command → verdict
+ *
+ * Anything else that can happen (QEMU ends, the kernel panics, the connection drops, silence, a
+ * signal, a timeout) leads to kage_run_finish(), which fixes the verdict, kills the machine and
+ * lets the loop go on only until the output that is still queued has been written.
+ *
+ * A dying machine shows in several places at once: the connection resets, QEMU exits, the console
+ * has the panic. The loss of the connection is therefore held back for a moment, so that the
+ * better explanation wins.
+ */
+
+/* The guest's end of the control NIC (slirp's default guest address). */
+#define GUEST_ADDRESS "10.0.2.15"
+/* Without the console's hint kage tries on its own this often; attempts that hang are dropped. */
+#define CONNECT_EVERY_MS 3000
+#define RECONNECT_MS 50
+#define LOSS_HOLD_MS 300
+/* The guest is pinged when nothing came from it for a tick, and given up after this many ticks of
+ * silence in a row. Counting ticks, not time, forgives a kage that was itself stopped for a while.
+ */
+#define HEARTBEAT_MS 10000
+#define SILENT_TICKS_MAX 6
+#define CONSOLE_LINES 12
+
+/* ---- messages ---- */
+
+static void say(struct kage_run *run, const char *text)
+{
+    struct kage_buf line = {0};
+
+    kage_buf_addf(&line, "kage: %s\n", text);
+    if (run->err)
+        kage_output_write(run->err, line.data, line.len);
+    kage_buf_done(&line);
+}
+
+void kage_run_progress(struct kage_run *run, const char *fmt, ...)
+{
+    struct kage_buf text = {0};
+    va_list ap;
+
+    if (!run->options->progress)
+        return;
+    va_start(ap, fmt);
+    kage_buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    say(run, text.data ? text.data : "");
+    kage_buf_done(&text);
+}
+
+static char *with_console(const struct kage_run *run, char *message)
+{
+    KAGE_CLEANUP(kage_freep) char *tail = kage_console_tail(&run->console, CONSOLE_LINES);
+    char *both;
+
+    if (!*tail)
+        return message;
+    tail[strlen(tail) - 1] = '\0';
+    both = kage_asprintf("%s\nlast lines of the console:\n%s", message, tail);
+    free(message);
+    return both;
+}
+
+/* ---- the end ---- */
+
+static void stop_machine(struct kage_run *run)
+{
+    kage_client_free(run->client);
+    run->client = NULL;
+    kage_qmp_free(run->qmp);
+    run->qmp = NULL;
+    kage_watch_free(run->pid_watch);
+    kage_watch_free(run->console_watch);
+    run->pid_watch = run->console_watch = NULL;
+    kage_qemu_stop(&run->qemu);
+}
+
+static void quit_when_written(struct kage_run *run)
+{
+    if (!kage_output_pending(run->out) && !kage_output_pending(run->err))
+        kage_loop_quit(run->loop);
+}
+
+static void set_timers_off(struct kage_run *run)
+{
+    struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
+                                   run->heartbeat,  run->loss_timer,    run->command_timer};
+
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
+        if (timers[i])
+            kage_timer_set(timers[i], 0);
+}
+
+/* Called from the loop right after the callback that finished the run: the machine must not be
+ * taken apart under the feet of one of its own callbacks. */
+static void on_finished(void *user)
+{
+    struct kage_run *run = user;
+
+    stop_machine(run);
+    run->vm_gone = true;
+    quit_when_written(run);
+}
+
+void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
+                     struct kage_loc loc, char *message)
+{
+    struct kage_result *r = run->result;
+
+    if (run->done) {
+        free(message);
+        return;
+    }
+    run->done = true;
+    if (class != KAGE_CLASS_NONE) {
+        kage_steps_on_loss(run);
+        /* A broken environment outranks a command that failed before it. */
+        free(r->message);
+        r->class = class;
+        r->exit_code = class == KAGE_CLASS_INTERRUPTED ? exit_code
+                                                       : kage_result_exit_code(class, exit_code, 0);
+        r->loc = loc;
+        r->message = message;
+    } else {
+        free(message);
+    }
+    set_timers_off(run);
+    kage_timer_set(run->boot_timer, 1);
+}
+
+static void lose(struct kage_run *run, enum kage_class class, char *message)
+{
+    if (run->done || run->loss_why) {
+        free(message);
+        return;
+    }
+    run->loss_class = class;
+    run->loss_why = message;
+    kage_timer_set(run->loss_timer, LOSS_HOLD_MS);
+}
+
+static struct kage_loc here(const struct kage_run *run)
+{
+    if (run->command_running)
+        return run->plan->steps[run->next_step].loc;
+    return (struct kage_loc){0};
+}
+
+static char *while_doing(const struct kage_run *run)
+{
+    const struct kage_plan_step *step;
+
+    if (!run->ready)
+        return kage_strdup("while it booted");
+    if (!run->command_running)
+        return kage_strdup("while the job was set up");
+    step = &run->plan->steps[run->next_step];
+    KAGE_CLEANUP(kage_freep) char *name = kage_printable(step->name, strlen(step->name));
+    return kage_asprintf("while command '%s' ran", name);
+}
+
+static void on_loss_timer(void *user)
+{
+    struct kage_run *run = user;
+
+    kage_run_finish(run, run->loss_class, 0, here(run),
+                    with_console(run, KAGE_TAKE(run->loss_why)));
+}
+
+/* ---- QEMU and the console ---- */
+
+static void drain_console(struct kage_run *run)
+{
+    char chunk[16384];
+    ssize_t n;
+
+    while ((n = recv(run->qemu.console_fd, chunk, sizeof chunk, MSG_DONTWAIT)) > 0)
+        kage_console_add(&run->console, chunk, (size_t)n);
+}
+
+static void on_qemu_exit(uint32_t events, void *user)
+{
+    struct kage_run *run = user;
+    KAGE_CLEANUP(kage_freep) char *complaint = NULL;
+    KAGE_CLEANUP(kage_freep) char *when = while_doing(run);
+
+    kage_watch_set(run->pid_watch, 0);
+    if (run->done)
+        return;
+    drain_console(run);
+    complaint = kage_qemu_complaint(&run->qemu);
+    if (run->console.panicked)
+        kage_run_finish(run, KAGE_CLASS_PANIC, 0, here(run),
+                        with_console(run, kage_asprintf("the guest's kernel panicked %s", when)));
+    else if (!run->ready && complaint && !run->console.len)
+        kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
+                        kage_asprintf("QEMU did not start: %s", complaint));
+    else
+        kage_run_finish(
+            run, run->ready ? KAGE_CLASS_AGENT_LOST : KAGE_CLASS_BOOT, 0, here(run),
+            with_console(run, kage_asprintf("the virtual machine ended %s%s%s", when,
+                                            complaint ? ": " : "", complaint ? complaint : "")));
+}
+
+static void connect_now(struct kage_run *run);
+
+static void on_console(uint32_t events, void *user)
+{
+    struct kage_run *run = user;
+    bool was_ready = run->console.ready;
+    char chunk[16384];
+    ssize_t n = recv(run->qemu.console_fd, chunk, sizeof chunk, MSG_DONTWAIT);
+
+    if (n <= 0) {
+        if (n == 0 || (errno != EAGAIN && errno != EINTR))
+            kage_watch_set(run->console_watch, 0);
+        return;
+    }
+    kage_console_add(&run->console, chunk, (size_t)n);
+    if (run->console.ready && !was_ready && !run->ready)
+        connect_now(run);
+}
+
+static void on_qmp_lost(const char *why, void *user)
+{
+    struct kage_run *run = user;
+
+    lose(run, run->ready ? KAGE_CLASS_AGENT_LOST : KAGE_CLASS_BOOT,
+         kage_asprintf("lost control of QEMU: %s", why));
+}
+
+static void on_qmp_event(const char *name, const struct cJSON *data, void *user)
+{
+    /* What ends the machine shows on the pidfd, with better words. */
+}
+
+static void on_usernet(const struct cJSON *result, const char *error, void *user)
+{
+    struct kage_run *run = user;
+    unsigned port = cJSON_IsString(result) ? kage_qmp_forwarded_port(result->valuestring,
+                                                                     GUEST_ADDRESS, KAGE_AGENT_PORT)
+                                           : 0;
+
+    if (!port) {
+        kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
+                        kage_asprintf("QEMU did not forward a port to the guest: %s",
+                                      error ? error : "it lists none"));
+        return;
+    }
+    run->port = (uint16_t)port;
+    if (run->console.ready)
+        connect_now(run);
+    else
+        kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
+}
+
+/* ---- the connection ---- */
+
+static void on_client_ready(const struct kage_msg *hello_ok, void *user)
+{
+    struct kage_run *run = user;
+
+    if (run->ready || run->done)
+        return;
+    run->ready = true;
+    run->result->boot_ms = kage_now_ms() - run->boot_start_ms;
+    kage_timer_set(run->boot_timer, 0);
+    kage_timer_set(run->connect_timer, 0);
+    kage_timer_set(run->heartbeat, HEARTBEAT_MS);
+    kage_run_progress(run, "up after %" PRIu64 ".%02" PRIu64 " s (%s)", run->result->boot_ms / 1000,
+                      run->result->boot_ms / 10 % 100, kage_accel_name(run->plan->accel));
+    kage_steps_start(run);
+}
+
+static void on_client_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len,
+                             void *user)
+{
+    kage_steps_on_output(user, is_stderr, data, len);
+}
+
+static void on_client_exit(uint32_t id, const struct kage_msg *exit, void *user)
+{
+    struct kage_run *run = user;
+
+    if (!run->done)
+        kage_steps_on_exit(run, exit);
+}
+
+static void on_client_lost(enum kage_class class, const char *why, void *user)
+{
+    struct kage_run *run = user;
+    KAGE_CLEANUP(kage_freep) char *when = NULL;
+
+    if (!run->ready && class == KAGE_CLASS_AGENT_LOST) {
+        /* Too early, most likely: the guest does not listen yet. */
+        kage_client_free(run->client);
+        run->client = NULL;
+        kage_timer_set(run->connect_timer, RECONNECT_MS);
+        return;
+    }
+    when = while_doing(run);
+    lose(run, class,
+         class == KAGE_CLASS_INTERNAL
+             ? kage_strdup(why)
+             : kage_asprintf("lost the connection to vmd in the guest %s: %s", when, why));
+}
+
+static const struct kage_client_handler client_handler = {
+    .on_ready = on_client_ready,
+    .on_output = on_client_output,
+    .on_exit = on_client_exit,
+    .on_lost = on_client_lost,
+};
+
+static void connect_now(struct kage_run *run)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (!run->port || run->ready || run->done)
+        return;
+    kage_client_free(run->client);
+    run->client = NULL;
+    if (kage_client_new(run->loop, run->ws, run->port, run->qemu.token, &client_handler, run,
+                        &run->client, &err) < 0)
+        kage_run_finish(run, err.class, 0, (struct kage_loc){0}, KAGE_TAKE(err.message));
+    else
+        kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
+}
+
+static void on_connect_timer(void *user)
+{
+    connect_now(user);
+}
+
+/* ---- timers and signals ---- */
+
+static void on_boot_timer(void *user)
+{
+    struct kage_run *run = user;
+    KAGE_CLEANUP(kage_freep) char *limit = kage_duration_text(run->plan->boot_timeout_ms);
+
+    if (run->done) {
+        on_finished(run);
+        return;
+    }
+    kage_run_finish(
+        run, KAGE_CLASS_BOOT, 0, (struct kage_loc){0},
+        with_console(run, kage_asprintf("the virtual machine was not ready after %s (%s)", limit,
+                                        kage_accel_name(run->plan->accel))));
+}
+
+static void on_job_timer(void *user)
+{
+    struct kage_run *run = user;
+    KAGE_CLEANUP(kage_freep) char *limit = kage_duration_text(run->plan->timeout_ms);
+    KAGE_CLEANUP(kage_freep) char *when = while_doing(run);
+
+    if (run->command_running)
+        run->result->commands[run->command].status = KAGE_COMMAND_TIMED_OUT;
+    kage_run_finish(run, KAGE_CLASS_TIMEOUT, 0, here(run),
+                    kage_asprintf("the job ran longer than its timeout of %s, %s", limit, when));
+}
+
+static void on_heartbeat(void *user)
+{
+    struct kage_run *run = user;
+    uint64_t silence = kage_now_ms() - kage_client_last_heard(run->client);
+
+    kage_timer_set(run->heartbeat, HEARTBEAT_MS);
+    if (silence < HEARTBEAT_MS) {
+        run->silent_ticks = 0;
+        return;
+    }
+    if (++run->silent_ticks > SILENT_TICKS_MAX) {
+        KAGE_CLEANUP(kage_freep) char *when = while_doing(run);
+
+        lose(run, KAGE_CLASS_AGENT_LOST,
+             kage_asprintf("vmd in the guest stopped answering %s", when));
+        return;
+    }
+    kage_client_ping(run->client);
+}
+
+static void on_signal(int signo, void *user)
+{
+    struct kage_run *run = user;
+
+    if (run->done) {
+        /* Told twice: what is still to be written is given up. */
+        kage_loop_quit(run->loop);
+        return;
+    }
+    kage_run_finish(run, KAGE_CLASS_INTERRUPTED, 128 + signo, here(run),
+                    kage_asprintf("interrupted by SIG%s", sigabbrev_np(signo)));
+}
+
+/* ---- standard streams ---- */
+
+static void on_output_full(void *user)
+{
+    struct kage_run *run = user;
+
+    if (run->client)
+        kage_client_pause(run->client, true);
+}
+
+static void on_output_empty(void *user)
+{
+    struct kage_run *run = user;
+
+    if (run->client && !kage_output_pending(run->out) && !kage_output_pending(run->err))
+        kage_client_pause(run->client, false);
+}
+
+static void on_output_written(void *user)
+{
+    struct kage_run *run = user;
+
+    on_output_empty(run);
+    if (run->vm_gone)
+        quit_when_written(run);
+}
+
+static void on_output_broken(int errnum, void *user)
+{
+    struct kage_run *run = user;
+
+    kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
+                    kage_asprintf("cannot write the commands' output: %s", strerror(errnum)));
+    if (run->vm_gone)
+        kage_loop_quit(run->loop);
+}
+
+static const struct kage_output_handler output_handler = {
+    .on_full = on_output_full, .on_empty = on_output_written, .on_broken = on_output_broken};
+
+/* ---- set-up ---- */
+
+static int set_up_loop(struct kage_run *run, struct kage_error *err)
+{
+    sigset_t signals;
+    struct {
+        struct kage_timer **timer;
+        kage_timer_fn fn;
+    } timers[] = {
+        {&run->boot_timer, on_boot_timer}, {&run->connect_timer, on_connect_timer},
+        {&run->job_timer, on_job_timer},   {&run->heartbeat, on_heartbeat},
+        {&run->loss_timer, on_loss_timer}, {&run->command_timer, kage_steps_on_timer},
+    };
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    signal(SIGPIPE, SIG_IGN);
+    if (kage_loop_new(&run->loop, err) < 0 ||
+        kage_loop_signals(run->loop, &signals, on_signal, run, err) < 0 ||
+        kage_ws_new(run->loop, &run->ws, err) < 0 ||
+        kage_output_new(run->loop, STDOUT_FILENO, &output_handler, run, &run->out, err) < 0 ||
+        kage_output_new(run->loop, STDERR_FILENO, &output_handler, run, &run->err, err) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
+        if (kage_timer_new(run->loop, timers[i].fn, run, timers[i].timer, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int start_machine(struct kage_run *run, struct kage_error *err)
+{
+    static const struct kage_qmp_handler qmp_handler = {.on_lost = on_qmp_lost,
+                                                        .on_event = on_qmp_event};
+    cJSON *usernet = cJSON_CreateObject();
+
+    cJSON_AddStringToObject(usernet, "command-line", "info usernet");
+    if (run->plan->accel_note)
+        kage_run_progress(run, "booting %s on %s (%s)", run->plan->name,
+                          kage_accel_name(run->plan->accel), run->plan->accel_note);
+    else
+        kage_run_progress(run, "booting %s on %s", run->plan->name,
+                          kage_accel_name(run->plan->accel));
+    run->boot_start_ms = kage_now_ms();
+    if (kage_qemu_start(run->plan, run->files, &run->qemu, err) < 0 ||
+        kage_qmp_new(run->loop, kage_take_fd(&run->qemu.qmp_fd), &qmp_handler, run, &run->qmp,
+                     err) < 0 ||
+        kage_watch_new(run->loop, run->qemu.console_fd, EPOLLIN, on_console, run,
+                       &run->console_watch, err) < 0 ||
+        kage_watch_new(run->loop, run->qemu.pid_fd, EPOLLIN, on_qemu_exit, run, &run->pid_watch,
+                       err) < 0) {
+        cJSON_Delete(usernet);
+        return -1;
+    }
+    run->result->jailed = run->qemu.jailed;
+    kage_qmp_execute(run->qmp, "human-monitor-command", usernet, -1, on_usernet, run);
+    kage_timer_set(run->boot_timer, run->plan->boot_timeout_ms);
+    kage_timer_set(run->job_timer, run->plan->timeout_ms);
+    return 0;
+}
+
+static void tear_down(struct kage_run *run)
+{
+    struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
+                                   run->heartbeat,  run->loss_timer,    run->command_timer};
+
+    stop_machine(run);
+    kage_output_free(run->out);
+    kage_output_free(run->err);
+    kage_ws_free(run->ws);
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
+        kage_timer_free(timers[i]);
+    kage_loop_free(run->loop);
+    free(run->loss_why);
+    free(run->handle);
+}
+
+static size_t count_commands(const struct kage_plan *plan)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->n_steps; i++)
+        n += plan->steps[i].kind == KAGE_STEP_SPAWN;
+    return n;
+}
+
+void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
+              const struct kage_run_options *options, struct kage_result *result)
+{
+    struct kage_run run = {
+        .plan = plan, .files = files, .options = options, .result = result, .qemu = KAGE_QEMU_INIT};
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    result->n_commands = count_commands(plan);
+    result->commands = kage_alloc((result->n_commands + 1) * sizeof *result->commands);
+    for (size_t i = 0; i < result->n_commands; i++)
+        result->commands[i].exit_code = -1;
+    if (set_up_loop(&run, &err) < 0 || start_machine(&run, &err) < 0 ||
+        kage_loop_run(run.loop, &err) < 0) {
+        free(result->message);
+        result->class = err.class;
+        result->exit_code = kage_result_exit_code(err.class, 0, 0);
+        result->message = kage_strdup(err.message);
+        result->loc = err.loc;
+    }
+    kage_error_done(&err);
+    tear_down(&run);
+    result->duration_ms = kage_now_ms() - options->started_ms;
+}

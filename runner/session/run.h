@@ -1,0 +1,22 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "runner/image/image.h"
+#include "runner/plan/plan.h"
+#include "runner/report/result.h"
+
+struct kage_run_options {
+    bool progress;       /* one line per stage on standard error */
+    uint64_t started_ms; /* kage_now_ms() when the program began: durations count from there */
+};
+
+/*
+ * Carries a plan out: starts the machine, sends its frames in order, passes the
+ * commands' output to standard output and error, and takes the machine away
+ * again, whatever happens. Always fills *result; what went wrong is in it.
+ */
+void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
+              const struct kage_run_options *options, struct kage_result *result);

@@ -1,0 +1,255 @@
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/loop/loop.h"
+#include "runner/diag/diag.h"
+#include "runner/host/facts.h"
+#include "runner/image/image.h"
+#include "runner/plan/plan.h"
+#include "runner/report/result.h"
+#include "runner/session/run.h"
+#include "runner/spec/spec.h"
+#include "runner/verbs.h"
+
+#define EXIT_NO_VERDICT 125
+
+static const char help[] =
+    "usage: kage apply [options] FILE\n"
+    "       kage apply [options] --plan FILE\n"
+    "\n"
+    "Runs the spec FILE ('-' for standard input) in a fresh virtual machine: its commands' output\n"
+    "comes out as it is written, and the exit code is the job's verdict.\n"
+    "\n"
+    "options:\n"
+    "  --plan FILE    run a plan that `kage plan --format=json` wrote instead of a spec\n"
+    "  --result FILE  write the verdict and each command's outcome as JSON\n"
+    "  --junit FILE   write the same as JUnit XML\n"
+    "  --kernel FILE  boot this kernel instead of the image's\n"
+    "  --initrd FILE  with --kernel: use this initramfs instead of kage's own\n"
+    "  -q, --quiet    no progress lines, also on a terminal\n"
+    "  -h, --help     show this help\n"
+    "\n"
+    "exit code: 0 all commands ended as expected; else the failing command's own code, 128+n if\n"
+    "signal n killed it, 126 or 127 if it could not be started, 124 on a timeout, 125 if there is\n"
+    "no verdict (spec, host, image, boot, guest), 130, 143 or 129 on INT, TERM or HUP.\n";
+
+struct options {
+    const char *spec, *plan, *result, *junit, *kernel, *initrd;
+    bool quiet, help;
+};
+
+static int usage(const char *fmt, const char *word)
+{
+    fputs("kage apply: ", stderr);
+    fprintf(stderr, fmt, word); /* NOLINT: a literal of this file */
+    fputs("\nTry 'kage apply --help'.\n", stderr);
+    return -1;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"plan", required_argument, NULL, 'p'},   {"result", required_argument, NULL, 'r'},
+        {"junit", required_argument, NULL, 'j'},  {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'}, {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    int c;
+
+    optind = 1;
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":qh", longs, NULL)) != -1) {
+        switch (c) {
+        case 'p':
+            o->plan = optarg;
+            break;
+        case 'r':
+            o->result = optarg;
+            break;
+        case 'j':
+            o->junit = optarg;
+            break;
+        case 'k':
+            o->kernel = optarg;
+            break;
+        case 'i':
+            o->initrd = optarg;
+            break;
+        case 'q':
+            o->quiet = true;
+            break;
+        case 'h':
+            o->help = true;
+            return 0;
+        case ':':
+            return usage("option '%s' needs a value", argv[optind - 1]);
+        default:
+            return usage("unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    if (o->plan && optind < argc)
+        return usage("--plan takes the place of a spec; '%s' is one too many", argv[optind]);
+    if (!o->plan && optind >= argc)
+        return usage("%s", "which spec? Name a file, or '-' for standard input");
+    if (!o->plan && optind + 1 < argc)
+        return usage("one spec at a time; '%s' is one too many", argv[optind + 1]);
+    if (o->initrd && !o->kernel)
+        return usage("%s", "--initrd goes with --kernel");
+    if (o->plan && o->kernel)
+        return usage("%s", "--kernel is part of a plan already; make the plan with it");
+    o->spec = o->plan ? NULL : argv[optind];
+    return 0;
+}
+
+/* ---- from a spec to a plan ---- */
+
+/* A kernel named on the command line takes the place of the spec's image. */
+static int override_kernel(const struct options *o, struct kage_spec *spec, struct kage_error *err)
+{
+    char *kernel = realpath(o->kernel, NULL);
+    char *initrd = o->initrd ? realpath(o->initrd, NULL) : NULL;
+
+    if (!kernel || (o->initrd && !initrd)) {
+        kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot open %s",
+                         kernel ? o->initrd : o->kernel);
+        free(kernel);
+        free(initrd);
+        return -1;
+    }
+    spec->image.form = KAGE_IMAGE_KERNEL;
+    free(spec->image.kernel);
+    spec->image.kernel = kernel;
+    free(spec->image.initrd);
+    spec->image.initrd = initrd;
+    return 0;
+}
+
+static int plan_from_spec(const struct options *o, struct kage_plan **plan, struct kage_error *err)
+{
+    struct kage_diags *diags = kage_diags_new();
+    struct kage_host_facts facts = {0};
+    struct kage_spec *spec = NULL;
+    int r = kage_spec_load(o->spec, &spec, diags, err);
+
+    if (r > 0) {
+        struct kage_buf text = {0};
+
+        kage_diags_render(diags, KAGE_FORMAT_HUMAN, isatty(STDERR_FILENO) && !getenv("NO_COLOR"),
+                          &text);
+        fwrite(text.data, 1, text.len, stderr);
+        kage_buf_done(&text);
+        r = kage_error_set(err, KAGE_CLASS_SPEC, "the spec has errors; nothing was run");
+    }
+    if (r == 0 && o->kernel)
+        r = override_kernel(o, spec, err);
+    if (r == 0)
+        r = kage_host_probe(spec->machine.arch, spec->machine.accel, &facts, err);
+    if (r == 0)
+        r = kage_plan_make(spec, &facts, plan, err);
+    /* A location borrows its file name from diags or the spec, which end here. */
+    if (r < 0 && err->loc.file) {
+        kage_error_wrap(err, "%s:%d:%d", err->loc.file, err->loc.line, err->loc.col);
+        err->loc = (struct kage_loc){0};
+    }
+    kage_host_facts_done(&facts);
+    kage_spec_free(spec);
+    kage_diags_free(diags);
+    return r;
+}
+
+static void on_image_progress(const char *what, void *user)
+{
+    const struct options *o = user;
+
+    if (!o->quiet && isatty(STDERR_FILENO))
+        fprintf(stderr, "kage: %s\n", what);
+}
+
+static int run(struct options *o, struct kage_plan **plan, struct kage_result *result,
+               uint64_t started_ms, struct kage_error *err)
+{
+    struct kage_image_files files = {0};
+    struct kage_run_options options = {.progress = !o->quiet && isatty(STDERR_FILENO),
+                                       .started_ms = started_ms};
+    int r = o->plan ? kage_plan_read(o->plan, plan, err) : plan_from_spec(o, plan, err);
+
+    if (r == 0)
+        r = kage_image_resolve(&(*plan)->image, (*plan)->arch, on_image_progress, o, &files, err);
+    if (r == 0)
+        kage_run(*plan, &files, &options, result);
+    kage_image_files_done(&files);
+    return r;
+}
+
+/* ---- the verdict ---- */
+
+static void print_verdict(const struct options *o, const struct kage_plan *plan,
+                          const struct kage_result *r)
+{
+    KAGE_CLEANUP(kage_freep) char *took = kage_duration_text(r->duration_ms);
+    size_t ran = 0;
+
+    for (size_t i = 0; i < r->n_commands; i++)
+        ran += r->commands[i].status != KAGE_COMMAND_NOT_RUN;
+    if (r->class == KAGE_CLASS_NONE && !o->quiet && isatty(STDERR_FILENO))
+        fprintf(stderr, "kage: %s passed: %zu command%s in %s\n", plan->name, ran,
+                ran == 1 ? "" : "s", took);
+    if (r->class == KAGE_CLASS_NONE)
+        return;
+    if (r->loc.file && r->loc.line > 0)
+        fprintf(stderr, "kage: %s:%d:%d: %s\n", r->loc.file, r->loc.line, r->loc.col, r->message);
+    else
+        fprintf(stderr, "kage: %s\n", r->message);
+}
+
+/* A report that cannot be written must not look like a run that passed. */
+static void write_reports(const struct options *o, const struct kage_plan *plan,
+                          struct kage_result *r)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if ((o->result && kage_result_write(o->result, plan, r, &err) < 0) ||
+        (o->junit && kage_result_write_junit(o->junit, plan, r, &err) < 0)) {
+        fprintf(stderr, "kage: %s\n", err.message);
+        if (r->exit_code == 0)
+            r->exit_code = EXIT_NO_VERDICT;
+    }
+    kage_error_done(&err);
+}
+
+int kage_verb_apply(int argc, char **argv)
+{
+    uint64_t started_ms = kage_now_ms();
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *plan = NULL;
+    struct kage_result result = {0};
+    struct options o = {0};
+    int code;
+
+    if (parse(argc, argv, &o) < 0)
+        return EXIT_NO_VERDICT;
+    if (o.help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    if (run(&o, &plan, &result, started_ms, &err) < 0) {
+        result.class = err.class;
+        result.exit_code = kage_result_exit_code(err.class, 0, 0);
+        result.message = KAGE_TAKE(err.message);
+        result.loc = err.loc;
+    }
+    print_verdict(&o, plan, &result);
+    write_reports(&o, plan, &result);
+    code = result.exit_code;
+    kage_result_done(&result);
+    kage_plan_free(plan);
+    kage_error_done(&err);
+    return code;
+}
