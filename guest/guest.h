@@ -1,0 +1,42 @@
+#pragma once
+
+#include <stdbool.h>
+#include <sys/resource.h>
+
+struct kage_loop;
+struct kage_process;
+struct kage_client;
+struct kage_mount;
+
+/*
+ * What the modules of vmd share: one machine, one vmd, one of these. Descriptors
+ * are -1 where the thing is not there. They are opened before vmd changes its
+ * root, so that nothing it depends on is reachable by a path from a command.
+ */
+struct kage_guest {
+    struct kage_loop *loop;
+
+    bool machine;   /* vmd is PID 1: clock, entropy and network are its own */
+    bool owns_root; /* "/" is ours to change: a machine, or a folder given with --root */
+
+    int initramfs_fd;     /* the initramfs, for modules loaded on demand */
+    int helper_fd;        /* sandbox-helper, O_PATH */
+    int proc_fd;          /* vmd's own /proc */
+    int token_fd;         /* the token; read again at every authentication, never kept */
+    int block_fd;         /* a devtmpfs that only vmd sees, for mounting disks */
+    int sys_fd;           /* sysfs, for the serial numbers of disks */
+    int quiet_net_fd;     /* network namespace with loopback only, shared by all commands */
+    int open_net_fd;      /* network namespace with the way out; -1 when the network is off */
+    int cgroup_fd;        /* the cgroup v2 folder under which every command gets its own */
+    bool limit_processes; /* controllers that are really there */
+    bool limit_memory;
+
+    struct rlimit command_files; /* RLIMIT_NOFILE as commands get it */
+    char boot_id[33];            /* changes with every boot and every restore */
+
+    struct kage_process *processes; /* owned by process.c, and so on */
+    unsigned long long last_handle;
+    unsigned long long last_cgroup;
+    struct kage_client *clients;
+    struct kage_mount *mounts;
+};

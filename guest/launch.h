@@ -1,0 +1,26 @@
+#pragma once
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "guest/cgroup.h"
+
+struct kage_guest;
+struct kage_msg;
+struct kage_refusal;
+
+/* A helper that has been started, and vmd's ends of what connects to it. */
+struct kage_launch {
+    pid_t pid;
+    uid_t uid;
+    int status_fd; /* SOCK_SEQPACKET, see common/proto/sandbox.h */
+    int in_fd;     /* -1 when standard input is /dev/null */
+    int out_fd;    /* the pty master when there is one */
+    int err_fd;    /* -1 with a pty */
+    int slave_fd;  /* pty only: keeps the terminal alive until the command has it */
+    struct kage_cgroup cgroup;
+};
+
+/* Resolves the user, builds environment and helper arguments, and starts sandbox-helper. */
+int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct kage_launch *ret,
+                struct kage_refusal *why);

@@ -1,0 +1,86 @@
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/loop/loop.h"
+#include "common/loop/ws.h"
+#include "common/proto/frame.h"
+#include "guest/boot.h"
+#include "guest/guest.h"
+#include "guest/options.h"
+#include "guest/reap.h"
+#include "guest/server.h"
+
+/* The host connects as soon as it reads this on the console; that vmd answers is the proof. */
+static void announce(const struct kage_guest *guest, uint16_t port)
+{
+    if (guest->machine)
+        printf("kage: vmd ready\n");
+    else
+        printf("%u\n", port);
+    fflush(stdout);
+}
+
+/* Everything vmd opens comes first, then the change of root, then clients. libwebsockets and what
+ * it links to read their files before the root belongs to an image. */
+static int serve(struct kage_guest *guest, struct kage_vmd_options *o, struct kage_error *err)
+{
+    struct kage_ws *ws = NULL;
+    uint16_t port = 0;
+    int r = -1;
+
+    if (kage_loop_new(&guest->loop, err) == 0 && kage_ws_new(guest->loop, &ws, err) == 0 &&
+        (guest->machine ? kage_boot_enter_root(guest, err)
+                        : kage_boot_program_root(guest, o, err)) == 0 &&
+        kage_reap_start(guest, err) == 0 &&
+        kage_server_listen(guest, ws, o->address, o->port, &port, err) == 0) {
+        announce(guest, port);
+        r = kage_loop_run(guest->loop, err);
+    }
+    kage_ws_free(ws);
+    kage_server_done(guest);
+    return r;
+}
+
+static int run(int argc, char **argv, struct kage_error *err)
+{
+    struct kage_vmd_options o = {0};
+    struct kage_guest guest;
+    int r;
+
+    kage_guest_init(&guest);
+    if (getpid() == 1) {
+        o.address = strdup("0.0.0.0");
+        o.port = KAGE_AGENT_PORT;
+        r = kage_boot_machine(&guest, err);
+    } else {
+        r = kage_vmd_options_parse(argc, argv, &o, err);
+        if (r == 0 && (o.help || o.version)) {
+            fputs(o.help ? kage_vmd_usage : "vmd " KAGE_VERSION "\n", stdout);
+            kage_vmd_options_done(&o);
+            return 0;
+        }
+        if (r == 0)
+            r = kage_boot_program(&guest, &o, err);
+    }
+    if (r == 0)
+        r = serve(&guest, &o, err);
+    kage_guest_done(&guest);
+    kage_loop_free(guest.loop);
+    kage_vmd_options_done(&o);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (run(argc, argv, &err) == 0)
+        return EXIT_SUCCESS;
+    /* As PID 1 this is the last line before the kernel panics and QEMU ends. */
+    fprintf(stderr, "kage: vmd: %s\n", err.message ? err.message : "stopped");
+    kage_error_done(&err);
+    return EXIT_FAILURE;
+}

@@ -1,0 +1,8 @@
+#pragma once
+
+#include "common/base/error.h"
+
+/* Loads the kernel modules that the file `list` names, one path a line, in load order. All paths
+ * are taken below root_fd. A missing list is an empty one; a module that is already there is fine.
+ */
+int kage_modules_load(int root_fd, const char *list, struct kage_error *err);
