@@ -1,1 +1,2 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE
+  host/accel.c host/cache.c host/child.c host/facts.c host/probe_guest.c host/qemu_program.c)
