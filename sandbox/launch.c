@@ -1,6 +1,5 @@
 #include "sandbox/launch.h"
 
-#include "sandbox/image.h"
 #include "sandbox/init.h"
 #include "sandbox/report.h"
 
@@ -28,6 +27,11 @@
  * when init has ended. Copying the page tables instead costs 0.7 ms in an
  * emulated guest, a tenth of a command's whole start. The descriptors are shared
  * so that init, when it closes the command's pipes, closes them for both.
+ *
+ * The command is alone in a fresh PID namespace. That is also why the helper's
+ * program file is safe from it: a command called /proc/self/exe starts the helper
+ * once more, confined, but there is no second process that could open the file
+ * through it and wait for a chance to write, as in CVE-2019-5736.
  */
 
 /* clone3() that shares the stack, too: the child must not return past the frame
@@ -75,13 +79,11 @@ static __attribute__((noinline)) pid_t run_init(const struct kage_sandbox_option
     return pid;
 }
 
-int kage_sandbox_run(const struct kage_sandbox_options *o, char **self_argv)
+int kage_sandbox_run(const struct kage_sandbox_options *o)
 {
     struct kage_failure failure = {0};
     int status = 0;
     pid_t init;
-    if (kage_image_protect(o, self_argv, &failure) < 0)
-        return kage_report_setup_failed(o->status_fd, &failure);
     /* Init inherits it: no ptrace, no /proc/1/mem, not even for the same user. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         kage_failure_set(&failure, errno, "become unreadable");

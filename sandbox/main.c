@@ -27,5 +27,5 @@ int main(int argc, char **argv)
     if (options.help)
         return fputs(kage_sandbox_usage, stdout) < 0 || fflush(stdout) < 0 ? KAGE_EXIT_SETUP
                                                                            : EXIT_SUCCESS;
-    return kage_sandbox_run(&options, argv);
+    return kage_sandbox_run(&options);
 }

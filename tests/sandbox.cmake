@@ -1,0 +1,2 @@
+kage_unit_test(seccomp_filter sandbox-policy)
+kage_unit_test(sandbox_options sandbox-core)
