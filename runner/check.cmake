@@ -1,1 +1,5 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE
+  check/check.c
+  check/files.c
+  check/jobs.c
+  check/habits.c)

@@ -1,1 +1,6 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE
+  diag/registry.c
+  diag/source.c
+  diag/diag.c
+  diag/render_text.c
+  diag/render_data.c)

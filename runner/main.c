@@ -1,4 +1,77 @@
-int main(void)
+#include <stdio.h>
+#include <string.h>
+
+#include "runner/spec/suggest.h"
+#include "runner/verbs.h"
+
+/* Verbs are added to this table and nowhere else. */
+static const struct verb {
+    const char *name, *help;
+    int (*run)(int argc, char **argv);
+} verbs[] = {
+#ifdef KAGE_VERB_CHECK
+    {"check", "find mistakes in specs, without running them", kage_verb_check},
+#endif
+#ifdef KAGE_VERB_PLAN
+    {"plan", "show the machine and the messages a spec would run", kage_verb_plan},
+#endif
+#ifdef KAGE_VERB_APPLY
+    {"apply", "run a spec in a fresh virtual machine", kage_verb_apply},
+#endif
+#ifdef KAGE_VERB_IMAGE
+    {"image", "build and look at the images machines boot from", kage_verb_image},
+#endif
+};
+
+#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
+#define EXIT_USAGE 2
+
+static int print_help(FILE *out, int code)
 {
-    return 2;
+    fprintf(out, "Usage: kage VERB [ARGUMENT]...\n"
+                 "Run the commands of a YAML spec in a virtual machine made for them.\n\n");
+    for (size_t i = 0; i < N_VERBS; i++)
+        fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+    fprintf(out, "\n'kage VERB --help' tells more. 'kage --version' prints the version.\n");
+    return fflush(out) != 0 ? EXIT_USAGE : code;
+}
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < N_VERBS; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+static int unknown(const char *name)
+{
+    struct kage_suggestion s = {0};
+    for (size_t i = 0; i < N_VERBS; i++)
+        kage_suggest(&s, name, verbs[i].name, verbs[i].name);
+    fprintf(stderr, "kage: there is no %s '%s'", name[0] == '-' ? "option" : "verb", name);
+    if (s.best)
+        fprintf(stderr, "; did you mean '%s'?", s.best);
+    fprintf(stderr, "\nTry 'kage --help'.\n");
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2)
+        return print_help(stderr, EXIT_USAGE);
+    const char *name = argv[1];
+    if (strcmp(name, "--version") == 0)
+        return printf("kage %s\n", KAGE_VERSION) < 0 || fflush(stdout) != 0 ? EXIT_USAGE : 0;
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return print_help(stdout, 0);
+    if (strcmp(name, "help") == 0) {
+        const struct verb *about = argc > 2 ? find_verb(argv[2]) : NULL;
+        char *args[] = {argc > 2 ? argv[2] : NULL, (char[]){"--help"}, NULL};
+        if (about)
+            return about->run(2, args);
+        return argc > 2 ? unknown(argv[2]) : print_help(stdout, 0);
+    }
+    const struct verb *verb = find_verb(name);
+    return verb ? verb->run(argc - 1, argv + 1) : unknown(name);
 }

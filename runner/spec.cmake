@@ -1,1 +1,11 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE
+  spec/fields.c
+  spec/forms.c
+  spec/suggest.c
+  spec/foreign.c
+  spec/units.c
+  spec/expand.c
+  spec/decode.c
+  spec/shape.c
+  spec/resolve.c
+  spec/load.c)

@@ -1,1 +1,5 @@
-# target_sources(kage-core PRIVATE ...) of this part
+target_sources(kage-core PRIVATE
+  yaml/arena.c
+  yaml/scalar.c
+  yaml/syntax.c
+  yaml/tree.c)

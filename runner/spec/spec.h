@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 
+struct kage_arena;
 struct kage_diags;
 
 /*
@@ -156,6 +157,7 @@ struct kage_spec {
         uint32_t processes; /* per command */
         uint64_t memory;    /* per command, bytes; 0 for no limit */
     } limits;
+    struct kage_arena *arena; /* what all of the above lives in */
 };
 
 /* Reads and checks `path` ("-" for standard input). Every finding goes to diags; *ret is set only

@@ -1,0 +1,248 @@
+#include "runner/diag/diag.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/alloc.h"
+#include "runner/diag/render.h"
+#include "runner/diag/source.h"
+
+/* Nobody reads more, and a hostile file could make any number of them. */
+#define MAX_FINDINGS 1000
+/* Code points of the file quoted in one message. */
+#define MAX_SHOWN 60
+
+struct kage_diags {
+    struct kage_finding **items;
+    size_t n, cap;
+    bool sorted;
+    struct kage_finding spill; /* takes what is beyond the limit */
+    size_t counts[KAGE_SEVERITY_COUNT];
+    struct kage_source **files;
+    size_t n_files, cap_files;
+    char **shown;
+    size_t n_shown, cap_shown;
+};
+
+struct kage_diags *kage_diags_new(void)
+{
+    return kage_alloc(sizeof(struct kage_diags));
+}
+
+static void finding_done(struct kage_finding *f)
+{
+    free(f->message);
+    free(f->help);
+    free(f->also_message);
+    *f = (struct kage_finding){0};
+}
+
+void kage_diags_free(struct kage_diags *d)
+{
+    if (!d)
+        return;
+    for (size_t i = 0; i < d->n; i++) {
+        finding_done(d->items[i]);
+        free(d->items[i]);
+    }
+    finding_done(&d->spill);
+    free(d->items);
+    for (size_t i = 0; i < d->n_files; i++) {
+        kage_source_done(d->files[i]);
+        free(d->files[i]);
+    }
+    free(d->files);
+    for (size_t i = 0; i < d->n_shown; i++)
+        free(d->shown[i]);
+    free(d->shown);
+    free(d);
+}
+
+void kage_diags_freep(struct kage_diags **diags)
+{
+    kage_diags_free(*diags);
+    *diags = NULL;
+}
+
+const char *kage_diags_file(struct kage_diags *d, const char *name, const char *text, size_t len)
+{
+    struct kage_source *source = kage_alloc(sizeof(*source));
+    kage_source_init(source, name, text, len);
+    d->files = kage_array_grow(d->files, &d->cap_files, d->n_files + 1, sizeof(*d->files));
+    d->files[d->n_files++] = source;
+    return source->name;
+}
+
+/* The latest file of that name: its text is the one being judged. */
+static size_t file_index(const struct kage_diags *d, const char *name)
+{
+    for (size_t i = d->n_files; name && i-- > 0;)
+        if (d->files[i]->name == name || strcmp(d->files[i]->name, name) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+struct kage_source *kage_diags_source(struct kage_diags *d, const char *name)
+{
+    size_t i = file_index(d, name);
+    return i == SIZE_MAX ? NULL : d->files[i];
+}
+
+/* Locations borrow the name of their file from whoever made them; findings live longer. */
+static void adopt(const struct kage_diags *d, struct kage_loc *loc)
+{
+    size_t i = file_index(d, loc->file);
+    loc->file = i == SIZE_MAX ? NULL : d->files[i]->name;
+}
+
+static bool same_finding(const struct kage_finding *a, const struct kage_finding *b)
+{
+    return a->code == b->code && a->at.loc.line == b->at.loc.line &&
+           a->at.loc.col == b->at.loc.col && a->at.loc.file == b->at.loc.file &&
+           strcmp(a->message, b->message) == 0;
+}
+
+struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code code,
+                                    struct kage_span at, const char *fmt, ...)
+{
+    struct kage_buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    kage_buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+
+    struct kage_finding f = {
+        .code = code,
+        .severity = kage_code_find(code)->severity,
+        .at = at,
+        .message = kage_buf_take(&text),
+        .order = d->n,
+    };
+    adopt(d, &f.at.loc);
+    finding_done(&d->spill);
+    for (size_t i = 0; i < d->n; i++) {
+        if (same_finding(d->items[i], &f)) {
+            d->spill = f;
+            return &d->spill;
+        }
+    }
+    d->counts[f.severity]++;
+    if (d->n >= MAX_FINDINGS) {
+        d->spill = f;
+        return &d->spill;
+    }
+    d->items = kage_array_grow(d->items, &d->cap, d->n + 1, sizeof(struct kage_finding *));
+    d->items[d->n] = kage_memdup(&f, sizeof(f));
+    d->sorted = false;
+    return d->items[d->n++];
+}
+
+void kage_finding_help(struct kage_finding *f, const char *fmt, ...)
+{
+    struct kage_buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    kage_buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    free(f->help);
+    f->help = kage_buf_take(&text);
+}
+
+void kage_finding_also(struct kage_finding *f, struct kage_span at, const char *fmt, ...)
+{
+    struct kage_buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    kage_buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    free(f->also_message);
+    f->also_message = kage_buf_take(&text);
+    f->also = at;
+    f->also.loc.file = f->at.loc.file;
+}
+
+const char *kage_diags_show(struct kage_diags *d, const char *s, size_t n)
+{
+    struct kage_buf text = {0};
+    size_t i = 0;
+    for (int seen = 0; i < n && seen < MAX_SHOWN; seen++) {
+        int cp;
+        size_t bytes = kage_text_next(s + i, n - i, &cp);
+        if (cp == '\n')
+            kage_buf_adds(&text, "\\n");
+        else
+            kage_text_cell(s + i, bytes, cp, &text);
+        i += bytes;
+    }
+    if (i < n)
+        kage_buf_adds(&text, "…");
+    d->shown = kage_array_grow(d->shown, &d->cap_shown, d->n_shown + 1, sizeof(*d->shown));
+    return d->shown[d->n_shown++] = kage_buf_take(&text);
+}
+
+size_t kage_diags_count(const struct kage_diags *d, enum kage_severity severity)
+{
+    return d->counts[severity];
+}
+
+static int by_place(const void *a, const void *b, void *user)
+{
+    const struct kage_finding *x = *(struct kage_finding *const *)a;
+    const struct kage_finding *y = *(struct kage_finding *const *)b;
+    if (x->at.loc.file != y->at.loc.file) {
+        size_t fx = file_index(user, x->at.loc.file), fy = file_index(user, y->at.loc.file);
+        if (fx != fy)
+            return fx < fy ? -1 : 1;
+    }
+    if (x->at.loc.line != y->at.loc.line)
+        return x->at.loc.line < y->at.loc.line ? -1 : 1;
+    if (x->at.loc.col != y->at.loc.col)
+        return x->at.loc.col < y->at.loc.col ? -1 : 1;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
+struct kage_finding *const *kage_diags_list(struct kage_diags *d, size_t *n)
+{
+    if (!d->sorted && d->n)
+        qsort_r(d->items, d->n, sizeof(struct kage_finding *), by_place, d);
+    d->sorted = true;
+    *n = d->n;
+    return d->items;
+}
+
+int kage_format_parse(const char *word, enum kage_format *ret)
+{
+    static const char *const names[] = {
+        [KAGE_FORMAT_HUMAN] = "human",
+        [KAGE_FORMAT_GCC] = "gcc",
+        [KAGE_FORMAT_JSON] = "json",
+        [KAGE_FORMAT_GITHUB] = "github",
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(word, names[i]) == 0) {
+            *ret = (enum kage_format)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+void kage_diags_render(struct kage_diags *d, enum kage_format format, bool color,
+                       struct kage_buf *out)
+{
+    switch (format) {
+    case KAGE_FORMAT_HUMAN:
+        kage_render_human(d, color, out);
+        break;
+    case KAGE_FORMAT_GCC:
+        kage_render_gcc(d, out);
+        break;
+    case KAGE_FORMAT_JSON:
+        kage_render_json(d, out);
+        break;
+    case KAGE_FORMAT_GITHUB:
+        kage_render_github(d, out);
+        break;
+    }
+}

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <stdbool.h>
+
+#include "runner/diag/diag.h"
+
+/* The formats behind kage_diags_render(), one function each. */
+struct kage_source;
+
+struct kage_source *kage_diags_source(struct kage_diags *diags, const char *name);
+
+void kage_render_human(struct kage_diags *diags, bool color, struct kage_buf *out);
+void kage_render_gcc(struct kage_diags *diags, struct kage_buf *out);
+void kage_render_json(struct kage_diags *diags, struct kage_buf *out);
+void kage_render_github(struct kage_diags *diags, struct kage_buf *out);

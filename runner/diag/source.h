@@ -1,0 +1,35 @@
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "common/base/buf.h"
+
+/* The text of one file, indexed by line, for showing lines of it. */
+struct kage_source {
+    char *name;
+    char *text;
+    size_t len;
+    size_t *lines; /* offsets of line starts; made when first asked for */
+    size_t n_lines;
+    /* where the last column was found, so that findings that follow each other
+     * on one very long line do not each walk it from its start */
+    int seen_line, seen_col;
+    size_t seen_offset;
+};
+
+void kage_source_init(struct kage_source *source, const char *name, const char *text, size_t len);
+void kage_source_done(struct kage_source *source);
+
+/* Appends the part of `line` around `col` that is worth showing, in printable characters. Sets
+ * the cells from its start to `col`, and how many cells `width` code points take. Returns false
+ * when there is no such line. */
+bool kage_source_show(struct kage_source *source, int line, int col, int width,
+                      struct kage_buf *out, int *ret_indent, int *ret_cells);
+
+/* One code point of s[0..n): its bytes (at least 1) and, in *cp, its value or -1 where it is not
+ * valid UTF-8. */
+size_t kage_text_next(const char *s, size_t n, int *cp);
+
+/* Appends the code point to out so that no terminal acts on it; returns the cells it takes. */
+int kage_text_cell(const char *s, size_t bytes, int cp, struct kage_buf *out);

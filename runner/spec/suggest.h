@@ -1,0 +1,13 @@
+#pragma once
+
+#include <stddef.h>
+
+/* The best of what has been tried so far. */
+struct kage_suggestion {
+    const char *best; /* NULL: nothing is close */
+    size_t distance;
+};
+
+/* Offers `candidate` as what `word` may have been meant to be; `answer` is what to say then. */
+void kage_suggest(struct kage_suggestion *s, const char *word, const char *candidate,
+                  const char *answer);
