@@ -1,0 +1,180 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/alloc.h"
+#include "common/loop/loop.h"
+#include "common/loop/ws.h"
+#include "runner/session/client.h"
+
+/* A guest under an attacker's control: it answers hello and ping, then sends the bytes of a case.
+ */
+struct guest {
+    struct kage_loop *loop;
+    const uint8_t *evil;
+    size_t evil_len;
+    struct kage_client *client;
+    bool spawned;
+    size_t output;
+    int exits;
+    enum kage_class lost_class;
+    char lost[300];
+};
+
+static void reply(struct kage_ws_conn *conn, enum kage_msg_type type, const char *json)
+{
+    uint8_t head[KAGE_FRAME_HEADER];
+
+    kage_frame_header(head, type, (uint32_t)strlen(json));
+    kage_ws_send(conn, head, sizeof head, json, strlen(json));
+}
+
+static void guest_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+{
+    struct guest *g = user;
+
+    switch (data[0]) {
+    case KAGE_MSG_HELLO:
+        reply(
+            conn, KAGE_MSG_HELLO_OK,
+            "{\"version\":1,\"features\":[\"raw\"],\"frame_max\":16777216,\"stdin_window\":65536}");
+        break;
+    case KAGE_MSG_PING:
+        reply(conn, KAGE_MSG_PONG, "{}");
+        break;
+    case KAGE_MSG_SPAWN:
+        reply(conn, KAGE_MSG_SPAWNED, "{\"id\":1,\"pid\":7,\"handle\":\"p1\"}");
+        kage_ws_send(conn, g->evil, g->evil_len, NULL, 0);
+        break;
+    default:
+        break;
+    }
+}
+
+static const struct kage_ws_handler guest_handler = {.on_message = guest_message};
+
+static void on_spawned(const struct kage_msg *msg, void *user)
+{
+    struct guest *g = user;
+
+    assert_int_equal(msg->type, KAGE_MSG_SPAWNED);
+    g->spawned = true;
+    kage_client_expect(g->client, 1);
+}
+
+static void on_ready(const struct kage_msg *hello_ok, void *user)
+{
+    struct guest *g = user;
+
+    kage_client_request(g->client, KAGE_MSG_SPAWN, "{\"id\":1,\"command\":\"x\"}", on_spawned, g);
+}
+
+static void on_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len, void *user)
+{
+    ((struct guest *)user)->output += len;
+}
+
+static void on_exit_msg(uint32_t id, const struct kage_msg *exit, void *user)
+{
+    struct guest *g = user;
+
+    g->exits++;
+}
+
+static void on_lost(enum kage_class class, const char *why, void *user)
+{
+    struct guest *g = user;
+
+    g->lost_class = class;
+    strncpy(g->lost, why, sizeof g->lost - 1);
+    kage_loop_quit(g->loop);
+}
+
+static void give_up(void *user)
+{
+    kage_loop_quit(user);
+}
+
+static const struct kage_client_handler client_handler = {
+    .on_ready = on_ready, .on_output = on_output, .on_exit = on_exit_msg, .on_lost = on_lost};
+
+static struct guest attack(const void *bytes, size_t len)
+{
+    struct guest g = {.evil = bytes, .evil_len = len};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_timer *limit;
+    struct kage_ws *ws;
+    uint16_t port;
+
+    assert_int_equal(kage_loop_new(&g.loop, &err), 0);
+    assert_int_equal(kage_ws_new(g.loop, &ws, &err), 0);
+    assert_int_equal(kage_ws_listen(ws, "127.0.0.1", 0, 1 << 20, &guest_handler, &g, &port, &err),
+                     0);
+    assert_int_equal(kage_client_new(g.loop, ws, port, "t", &client_handler, &g, &g.client, &err),
+                     0);
+    assert_int_equal(kage_timer_new(g.loop, give_up, g.loop, &limit, &err), 0);
+    kage_timer_set(limit, 300);
+    assert_int_equal(kage_loop_run(g.loop, &err), 0);
+    kage_timer_free(limit);
+    kage_client_free(g.client);
+    kage_ws_free(ws);
+    kage_loop_free(g.loop);
+    assert_true(g.spawned);
+    return g;
+}
+
+static void broken_frames_end_the_connection(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+        const char *says;
+    } cases[] = {
+        {"\x84", 1, "header"},
+        {"\x84\xff\xff\xff\xff{}", 7, "longer than 16 MiB"},
+        {"\x84\x03\0\0\0{}", 7, "length"},
+        {"\x84\x01\0\0\0{}", 7, "length"},
+        {"\x7f\x02\0\0\0{}", 7, "unknown message type"},
+        {"\x01\x0f\0\0\0{\"command\":\"x\"}", 20, "wrong direction"},
+        {"\x84\x02\0\0\0[]", 7, "JSON"},
+        {"\x84\x11\0\0\0{\"id\":2,\"code\":0}", 22, "does not run"},
+        {"\x84\x13\0\0\0{\"id\":1,\"code\":256}", 24, "code"},
+        {"\x86\x02\0\0\0{}", 7, "nobody asked"},
+        {"\x91\x03\0\0\0\1\0\0", 8, "without a process"},
+        {"\x91\x05\0\0\0\2\0\0\0x", 10, "does not run"},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct guest g = attack(cases[i].bytes, cases[i].len);
+
+        if (g.lost_class != KAGE_CLASS_INTERNAL || !strstr(g.lost, cases[i].says))
+            fail_msg("case %zu: class %s, '%s'", i, kage_class_name(g.lost_class), g.lost);
+        assert_int_equal(g.exits, 0);
+    }
+}
+
+static void proper_output_and_exit_pass(void **state)
+{
+    struct guest g = attack("\x91\x06\0\0\0\1\0\0\0ab", 11);
+
+    assert_int_equal(g.output, 2);
+    assert_int_equal(g.lost_class, KAGE_CLASS_NONE);
+    g = attack("\x84\x11\0\0\0{\"id\":1,\"code\":0}", 22);
+    assert_int_equal(g.exits, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(broken_frames_end_the_connection),
+        cmocka_unit_test(proper_output_and_exit_pass),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
