@@ -213,8 +213,8 @@ static void add_kernel(struct machine *m)
         return;
     }
     kage_cmdline_hole(&m->line, loc, "-kernel", "kernel");
-    if (image->form != KAGE_IMAGE_KERNEL || image->initrd)
-        kage_cmdline_hole(&m->line, loc, "-initrd", "initrd");
+    /* vmd lives there, so there always is one: a kernel of the user's own comes with kage's. */
+    kage_cmdline_hole(&m->line, loc, "-initrd", "initrd");
     words = kernel_words(m);
     kage_cmdline_text(&m->line, loc, "-append", words);
 }

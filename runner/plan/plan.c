@@ -129,6 +129,9 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
     plan->output_limit = spec->limits.output;
     if (kage_plan_accel(spec, facts, plan, err) < 0 || kage_plan_qemu(spec, facts, plan, err) < 0 ||
         kage_plan_frames(spec, plan, err) < 0) {
+        /* The location outlives the plan. */
+        if (err && err->loc.file)
+            err->loc.file = spec->file;
         kage_plan_free(plan);
         return -1;
     }

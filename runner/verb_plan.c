@@ -1,0 +1,223 @@
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/buf.h"
+#include "runner/diag/diag.h"
+#include "runner/host/facts.h"
+#include "runner/plan/plan.h"
+#include "runner/spec/spec.h"
+#include "runner/verbs.h"
+#include "runner/yaml/arena.h"
+
+/* As `kage check` has them, and 125 where only this machine is in the way. */
+#define EXIT_FINDINGS 1
+#define EXIT_USAGE 2
+#define EXIT_NO_VERDICT 125
+
+static const char help[] =
+    "usage: kage plan [options] FILE\n"
+    "\n"
+    "Prints what `kage apply FILE` would do, without doing it: QEMU's command line and the frames\n"
+    "sent to the guest, each with the line of the spec it comes from. '-' is standard input.\n"
+    "\n"
+    "options:\n"
+    "  --format human|json  json can be kept and run with `kage apply --plan`; the same spec on "
+    "the\n"
+    "                       same kind of host gives the same bytes (default: human)\n"
+    "  --host FILE          plan for the host this JSON file describes instead of this machine:\n"
+    "                       {\"os\": \"linux\", \"arch\": \"x86_64\", \"accelerators\": "
+    "[\"kvm\"]}\n"
+    "  --kernel FILE        boot this kernel instead of the image's\n"
+    "  --initrd FILE        with --kernel: use this initramfs instead of kage's own\n"
+    "  -h, --help           show this help\n"
+    "\n"
+    "exit code: 0 planned, 1 the spec has errors, 2 wrong usage or an unreadable file, 125 this "
+    "host\n"
+    "cannot run the spec.\n";
+
+struct options {
+    const char *spec, *host, *kernel, *initrd;
+    bool json, help;
+};
+
+static int __attribute__((format(printf, 1, 2))) usage(const char *fmt, ...)
+{
+    va_list ap;
+
+    fputs("kage plan: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputs("\nTry 'kage plan --help'.\n", stderr);
+    return -1;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+    static const struct option longs[] = {
+        {"format", required_argument, NULL, 'f'}, {"host", required_argument, NULL, 'H'},
+        {"kernel", required_argument, NULL, 'k'}, {"initrd", required_argument, NULL, 'i'},
+        {"help", no_argument, NULL, 'h'},         {0},
+    };
+    int c;
+
+    optind = 1;
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+        switch (c) {
+        case 'f':
+            if (strcmp(optarg, "human") != 0 && strcmp(optarg, "json") != 0)
+                return usage("--format is human or json, not '%s'", optarg);
+            o->json = strcmp(optarg, "json") == 0;
+            break;
+        case 'H':
+            o->host = optarg;
+            break;
+        case 'k':
+            o->kernel = optarg;
+            break;
+        case 'i':
+            o->initrd = optarg;
+            break;
+        case 'h':
+            o->help = true;
+            return 0;
+        case ':':
+            return usage("option '%s' needs a value", argv[optind - 1]);
+        default:
+            return usage("unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    if (optind >= argc)
+        return usage("which spec? Name a file, or '-' for standard input");
+    if (optind + 1 < argc)
+        return usage("one spec at a time; '%s' is one too many", argv[optind + 1]);
+    if (o->initrd && !o->kernel)
+        return usage("--initrd goes with --kernel");
+    o->spec = argv[optind];
+    return 0;
+}
+
+/* Warnings are shown too: they belong to the spec, and standard output to the plan. */
+static void show_findings(struct kage_diags *diags)
+{
+    struct kage_buf text = {0};
+
+    kage_diags_render(diags, KAGE_FORMAT_HUMAN, isatty(STDERR_FILENO) && !getenv("NO_COLOR"),
+                      &text);
+    if (text.len)
+        fwrite(text.data, 1, text.len, stderr);
+    kage_buf_done(&text);
+}
+
+static int absolute(struct kage_spec *spec, const char *path, char **ret, struct kage_error *err)
+{
+    char *real = realpath(path, NULL);
+
+    if (!real)
+        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot open %s", path);
+    *ret = kage_arena_strdup(spec->arena, real);
+    free(real);
+    return 0;
+}
+
+static int override_kernel(const struct options *o, struct kage_spec *spec, struct kage_error *err)
+{
+    if (!o->kernel)
+        return 0;
+    spec->image.form = KAGE_IMAGE_KERNEL;
+    spec->image.initrd = NULL;
+    if (absolute(spec, o->kernel, &spec->image.kernel, err) < 0)
+        return -1;
+    return o->initrd ? absolute(spec, o->initrd, &spec->image.initrd, err) : 0;
+}
+
+static int find_facts(const struct options *o, const struct kage_spec *spec,
+                      struct kage_host_facts *facts, struct kage_error *err)
+{
+    if (o->host)
+        return kage_host_read(o->host, facts, err);
+    return kage_host_probe(spec->machine.arch, spec->machine.accel, facts, err);
+}
+
+static int print(const struct options *o, const struct kage_plan *plan)
+{
+    struct kage_buf text = {0};
+    bool written;
+
+    if (o->json)
+        kage_plan_print_json(plan, &text);
+    else
+        kage_plan_print_human(plan, &text);
+    written = fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
+    kage_buf_done(&text);
+    if (!written)
+        fprintf(stderr, "kage plan: cannot write the plan: %s\n", strerror(errno));
+    return written ? 0 : EXIT_USAGE;
+}
+
+static void complain(const struct kage_error *err)
+{
+    if (err->loc.file && err->loc.line > 0)
+        fprintf(stderr, "%s:%d:%d: error: %s\n", err->loc.file, err->loc.line, err->loc.col,
+                err->message);
+    else
+        fprintf(stderr, "kage plan: %s\n", err->message);
+}
+
+static int plan_spec(const struct options *o, struct kage_spec *spec, struct kage_error *err)
+{
+    struct kage_host_facts facts = {0};
+    struct kage_plan *plan = NULL;
+    int code;
+
+    if (override_kernel(o, spec, err) < 0)
+        return EXIT_USAGE;
+    if (find_facts(o, spec, &facts, err) < 0)
+        return o->host ? EXIT_USAGE : EXIT_NO_VERDICT;
+    if (kage_plan_make(spec, &facts, &plan, err) < 0)
+        code = err->class == KAGE_CLASS_SPEC ? EXIT_FINDINGS : EXIT_NO_VERDICT;
+    else
+        code = print(o, plan);
+    kage_plan_free(plan);
+    kage_host_facts_done(&facts);
+    return code;
+}
+
+int kage_verb_plan(int argc, char **argv)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_diags *diags;
+    struct kage_spec *spec = NULL;
+    struct options o = {0};
+    int code;
+
+    if (parse(argc, argv, &o) < 0)
+        return EXIT_USAGE;
+    if (o.help) {
+        fputs(help, stdout);
+        return 0;
+    }
+    diags = kage_diags_new();
+    code = kage_spec_load(o.spec, &spec, diags, &err);
+    show_findings(diags);
+    if (code < 0)
+        code = EXIT_USAGE;
+    else if (code > 0)
+        code = EXIT_FINDINGS;
+    else
+        code = plan_spec(&o, spec, &err);
+    if (err.message)
+        complain(&err);
+    kage_spec_free(spec);
+    kage_diags_free(diags);
+    kage_error_done(&err);
+    return code;
+}
