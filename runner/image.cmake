@@ -1,1 +1,40 @@
-# target_sources(kage-core PRIVATE ...) of this part
+pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+
+target_sources(kage-core PRIVATE
+  image/builder.c image/digest.c image/image.c image/kernel.c image/manifest.c image/store.c
+  image/tiny.c)
+target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
+
+# The image builder, next to the programs as it will be once installed.
+set(builder_files build-tiny get-packages modules.conf unpack-kernel)
+list(TRANSFORM builder_files PREPEND ${CMAKE_SOURCE_DIR}/image-builder/)
+set(builder_folder ${CMAKE_BINARY_DIR}/share/kage/image-builder)
+
+# The id of the image tiny: what this build would put into it. kage looks for the image under
+# this name, so a new vmd means a new image and never a stale one.
+set(image_id_folder ${CMAKE_CURRENT_BINARY_DIR}/generated)
+set(image_id_inputs ${builder_files} $<TARGET_FILE:vmd> $<TARGET_FILE:sandbox-helper>)
+add_custom_command(OUTPUT ${image_id_folder}/image_id.stamp
+  BYPRODUCTS ${image_id_folder}/image_id.h
+  COMMAND ${CMAKE_COMMAND} "-DFILES=${image_id_inputs}" -DHEADER=${image_id_folder}/image_id.h
+    "-DCOPY=${builder_files}" -DCOPY_TO=${builder_folder}
+    -P ${CMAKE_CURRENT_SOURCE_DIR}/image/image_id.cmake
+  COMMAND ${CMAKE_COMMAND} -E touch ${image_id_folder}/image_id.stamp
+  DEPENDS ${builder_files} vmd sandbox-helper ${CMAKE_CURRENT_SOURCE_DIR}/image/image_id.cmake
+  COMMENT "Naming the image tiny" VERBATIM)
+add_custom_target(image-id DEPENDS ${image_id_folder}/image_id.stamp)
+add_dependencies(kage-core image-id)
+target_include_directories(kage-core PRIVATE ${image_id_folder})
+
+# Where kage finds them from its own folder, in the build tree and when installed.
+file(RELATIVE_PATH libexec_from_bin
+  ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBEXECDIR}/kage)
+file(RELATIVE_PATH data_from_bin ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_DATADIR}/kage)
+set_source_files_properties(image/builder.c PROPERTIES COMPILE_DEFINITIONS
+  "KAGE_LIBEXEC_FROM_BIN=\"${libexec_from_bin}\";KAGE_DATA_FROM_BIN=\"${data_from_bin}\"")
+
+install(PROGRAMS ${CMAKE_SOURCE_DIR}/image-builder/build-tiny
+  ${CMAKE_SOURCE_DIR}/image-builder/get-packages ${CMAKE_SOURCE_DIR}/image-builder/unpack-kernel
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)
+install(FILES ${CMAKE_SOURCE_DIR}/image-builder/modules.conf
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)

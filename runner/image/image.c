@@ -1,0 +1,178 @@
+#include "runner/image/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "runner/image/digest.h"
+#include "runner/image/kernel.h"
+#include "runner/image/store.h"
+#include "runner/image/tiny.h"
+
+struct request {
+    const struct kage_spec_image *image;
+    enum kage_arch arch;
+    kage_image_progress *progress;
+    void *user;
+};
+
+/* A regular file that this user can read. What the name leads to may change until QEMU opens it;
+ * that only ever concerns files the user named. */
+static int require_file(const char *what, const char *path, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *text = kage_printable(path, strlen(path));
+    /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
+    KAGE_CLEANUP(kage_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot read the %s '%s'", what,
+                                text);
+    if (!S_ISREG(st.st_mode))
+        return kage_error_set(err, KAGE_CLASS_IMAGE, "the %s '%s' is not a file", what, text);
+    return 0;
+}
+
+/* tiny holds the vmd that was built with this kage, for the architecture it was built for. */
+static int require_own_arch(enum kage_arch arch, struct kage_error *err)
+{
+#if defined __x86_64__
+    const enum kage_arch own = KAGE_ARCH_X86_64;
+#else
+    const enum kage_arch own = KAGE_ARCH_AARCH64;
+#endif
+
+    if (arch == own || arch == KAGE_ARCH_HOST)
+        return 0;
+    return kage_error_set(err, KAGE_CLASS_IMAGE,
+                          "kage's own image exists for this machine's architecture only, not for "
+                          "%s; give a kernel and an initrd with `image: {kernel: …, initrd: …}`",
+                          arch == KAGE_ARCH_X86_64 ? "x86_64" : "aarch64");
+}
+
+static int resolve_tiny(const struct request *r, struct kage_store *store,
+                        struct kage_image_files *files, struct kage_manifest *manifest,
+                        struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *folder = NULL;
+
+    if (require_own_arch(r->arch, err) < 0)
+        return -1;
+    folder = kage_tiny_resolve(store, false, r->progress, r->user, manifest, err);
+    if (!folder)
+        return -1;
+    files->kernel = kage_asprintf("%s/kernel", folder);
+    files->initrd = kage_asprintf("%s/initrd", folder);
+    files->digest = kage_manifest_digest(manifest->kernel.sha256, manifest->initrd.sha256);
+    return 0;
+}
+
+/* The initrd that goes with a user's kernel: the user's, or tiny's, of which modules that do not
+ * fit the kernel are passed over by vmd. */
+static int choose_initrd(const struct request *r, struct kage_store *store,
+                         struct kage_image_files *files, char sha256[KAGE_SHA256_HEX + 1],
+                         struct kage_error *err)
+{
+    struct kage_image_files tiny = {0};
+    struct kage_manifest manifest = {0};
+    int result;
+
+    if (r->image->initrd) {
+        if (require_file("initrd", r->image->initrd, err) < 0)
+            return -1;
+        files->initrd = kage_strdup(r->image->initrd);
+        return kage_sha256_file(files->initrd, sha256, err);
+    }
+    result = resolve_tiny(r, store, &tiny, &manifest, err);
+    if (result == 0) {
+        files->initrd = KAGE_TAKE(tiny.initrd);
+        memcpy(sha256, manifest.initrd.sha256, sizeof manifest.initrd.sha256);
+    }
+    kage_image_files_done(&tiny);
+    kage_manifest_done(&manifest);
+    return result;
+}
+
+static int resolve_kernel(const struct request *r, struct kage_store *store,
+                          struct kage_image_files *files, struct kage_error *err)
+{
+    char kernel_sha256[KAGE_SHA256_HEX + 1], initrd_sha256[KAGE_SHA256_HEX + 1];
+
+    if (require_file("kernel", r->image->kernel, err) < 0 ||
+        choose_initrd(r, store, files, initrd_sha256, err) < 0 ||
+        kage_sha256_file(r->image->kernel, kernel_sha256, err) < 0)
+        return -1;
+    files->kernel = kage_kernel_prepare(store, r->image->kernel, r->arch, kernel_sha256,
+                                        r->progress, r->user, err);
+    if (!files->kernel)
+        return -1;
+    files->digest = kage_manifest_digest(kernel_sha256, initrd_sha256);
+    return 0;
+}
+
+static int resolve_named(const struct request *r, struct kage_store *store,
+                         struct kage_image_files *files, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *name = kage_printable(r->image->name, strlen(r->image->name));
+    struct kage_manifest manifest = {0};
+    int result;
+
+    if (strcmp(r->image->name, "tiny"))
+        return kage_error_set(err, KAGE_CLASS_IMAGE, "no image named '%s'; known: tiny", name);
+    result = resolve_tiny(r, store, files, &manifest, err);
+    kage_manifest_done(&manifest);
+    return result;
+}
+
+static int resolve(const struct request *r, struct kage_store *store,
+                   struct kage_image_files *files, struct kage_error *err)
+{
+    if (r->image->form == KAGE_IMAGE_STORE)
+        return resolve_named(r, store, files, err);
+    if (r->image->form == KAGE_IMAGE_KERNEL && !r->image->rootfs)
+        return resolve_kernel(r, store, files, err);
+    return kage_error_set(err, KAGE_CLASS_IMAGE,
+                          "this version boots images of the store (`image: tiny`) and a kernel "
+                          "with its initrd, not root file systems by url or path");
+}
+
+int kage_image_resolve(const struct kage_spec_image *image, enum kage_arch arch,
+                       void (*progress)(const char *what, void *user), void *user,
+                       struct kage_image_files *ret, struct kage_error *err)
+{
+    struct request request = {image, arch, progress, user};
+    struct kage_error own = KAGE_ERROR_INIT;
+    struct kage_store store = KAGE_STORE_INIT;
+    struct kage_image_files files = {0};
+    int r = kage_store_open(&store, &own);
+
+    if (r == 0)
+        r = resolve(&request, &store, &files, &own);
+    kage_store_done(&store);
+    if (r < 0) {
+        kage_image_files_done(&files);
+        if (err) {
+            kage_error_done(err);
+            *err = own;
+            if (!err->loc.line)
+                err->loc = image->loc;
+        } else {
+            kage_error_done(&own);
+        }
+        return -1;
+    }
+    *ret = files;
+    return 0;
+}
+
+void kage_image_files_done(struct kage_image_files *files)
+{
+    kage_freep(&files->kernel);
+    kage_freep(&files->initrd);
+    kage_freep(&files->rootfs);
+    kage_freep(&files->digest);
+}
