@@ -42,24 +42,23 @@ static bool is_mounted(const struct kage_draft *draft, const char *share)
 static void check_path(const struct kage_draft_share *d, const struct kage_spec *spec,
                        struct kage_diags *diags)
 {
-    const char *path = d->share.path;
+    const char *path = d->share.path, *written = show(diags, d->written);
     struct stat st;
     struct kage_finding *f;
     if (stat(path, &st) < 0) {
         int why = errno;
         if (why == ENOENT)
             f = kage_diags_add(diags, K307_SHARE_PATH, d->path_at, "there is no folder '%s'",
-                               show(diags, path));
+                               written);
         else
             f = kage_diags_add(diags, K307_SHARE_PATH, d->path_at, "cannot look at '%s': %s",
-                               show(diags, path), strerror(why));
-        if (strstr(path, "/~/"))
+                               written, strerror(why));
+        if (d->written[0] == '~')
             kage_finding_help(f, "'~' is not expanded; write the path out");
         else
-            kage_finding_help(f, "make the folder first, or correct the path");
+            kage_finding_help(f, "make it first; paths start from the folder of the spec");
     } else if (!S_ISDIR(st.st_mode)) {
-        f = kage_diags_add(diags, K307_SHARE_PATH, d->path_at, "'%s' is not a folder",
-                           show(diags, path));
+        f = kage_diags_add(diags, K307_SHARE_PATH, d->path_at, "'%s' is not a folder", written);
         kage_finding_help(f, "share the folder that it is in");
     } else if (leaves(path, spec->folder)) {
         kage_diags_add(diags, K308_SHARE_OUTSIDE, d->path_at,

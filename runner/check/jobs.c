@@ -13,7 +13,7 @@ void kage_check_image(const struct kage_draft *draft, struct kage_diags *diags)
     const struct kage_spec_image *image = &draft->spec.image;
     if (!image->url)
         return;
-    struct kage_span at = {image->loc, 1};
+    struct kage_span at = draft->image_at;
     if (strncmp(image->url, "http:", 5) == 0)
         kage_finding_help(
             kage_diags_add(diags, K403_PLAIN_HTTP, at, "the image is fetched over plain http"),
@@ -29,7 +29,7 @@ void kage_check_network(const struct kage_draft *draft, struct kage_diags *diags
     const struct kage_spec_network *network = &draft->spec.network;
     for (size_t i = 0; i < network->n_forwards; i++) {
         const struct kage_spec_forward *f = &network->forwards[i];
-        struct kage_span at = {f->loc, 1};
+        struct kage_span at = {f->loc, KAGE_SPAN_WORD};
         if (strncmp(f->address, "127.", 4) != 0)
             kage_diags_add(diags, K410_FORWARD_OPEN, at, "port %u is open to other machines on %s",
                            f->host_port, f->address);
@@ -41,7 +41,8 @@ void kage_check_network(const struct kage_draft *draft, struct kage_diags *diags
                 continue;
             struct kage_finding *finding = kage_diags_add(
                 diags, K311_PORT_TWICE, at, "port %u of the host is forwarded twice", f->host_port);
-            kage_finding_also(finding, (struct kage_span){g->loc, 1}, "the first time is here");
+            kage_finding_also(finding, (struct kage_span){g->loc, KAGE_SPAN_WORD},
+                              "the first time is here");
             break;
         }
     }
@@ -104,10 +105,13 @@ static void check_id(const struct kage_draft *draft, size_t i, struct kage_diags
 static void check_timeout(const struct kage_draft *draft, uint64_t ms, struct kage_span at,
                           struct kage_diags *diags)
 {
-    if (at.loc.line && ms > draft->spec.timeout_ms && draft->spec.timeout_ms)
-        kage_diags_add(diags, K318_TIMEOUT_LONGER, at,
-                       "this timeout is longer than the job's, which is %s",
-                       draft->timeout_at.loc.line ? "written below or above" : "1h by default");
+    if (!at.loc.line || ms <= draft->spec.timeout_ms || !draft->spec.timeout_ms)
+        return;
+    struct kage_finding *f =
+        kage_diags_add(diags, K318_TIMEOUT_LONGER, at, "this timeout is longer than the job's%s",
+                       draft->timeout_at.loc.line ? "" : ", which is 1h by default");
+    if (draft->timeout_at.loc.line)
+        kage_finding_also(f, draft->timeout_at, "the job's is here");
 }
 
 void kage_check_commands(const struct kage_draft *draft, struct kage_diags *diags)

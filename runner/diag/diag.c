@@ -90,10 +90,12 @@ struct kage_source *kage_diags_source(struct kage_diags *d, const char *name)
 }
 
 /* Locations borrow the name of their file from whoever made them; findings live longer. */
-static void adopt(const struct kage_diags *d, struct kage_loc *loc)
+static void adopt(struct kage_diags *d, struct kage_span *at)
 {
-    size_t i = file_index(d, loc->file);
-    loc->file = i == SIZE_MAX ? NULL : d->files[i]->name;
+    size_t i = file_index(d, at->loc.file);
+    at->loc.file = i == SIZE_MAX ? NULL : d->files[i]->name;
+    if (i != SIZE_MAX && at->width == KAGE_SPAN_WORD && at->loc.line > 0)
+        at->width = kage_source_word(d->files[i], at->loc.line, at->loc.col);
 }
 
 static bool same_finding(const struct kage_finding *a, const struct kage_finding *b)
@@ -119,7 +121,7 @@ struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code co
         .message = kage_buf_take(&text),
         .order = d->n,
     };
-    adopt(d, &f.at.loc);
+    adopt(d, &f.at);
     finding_done(&d->spill);
     for (size_t i = 0; i < d->n; i++) {
         if (same_finding(d->items[i], &f)) {

@@ -7,11 +7,14 @@
 #include "common/base/error.h"
 #include "runner/diag/registry.h"
 
-/* A run of characters in a file; width 0 or 1 is a point. */
+/* A run of characters in a file. */
 struct kage_span {
     struct kage_loc loc;
     int width; /* in code points, all on the one line */
 };
+
+/* As a width: the word or quoted text that starts there, as far as it goes on its line. */
+#define KAGE_SPAN_WORD 0
 
 struct kage_finding {
     enum kage_diag_code code;

@@ -61,8 +61,11 @@ static void add_excerpt(struct kage_buf *out, const struct style *st, struct kag
     struct kage_source *source = kage_diags_source(diags, at->loc.file);
     struct kage_buf text = {0};
     int indent = 0, cells = 0;
+    int width = at->width;
+    if (source && width == KAGE_SPAN_WORD)
+        width = kage_source_word(source, at->loc.line, at->loc.col);
     if (source &&
-        kage_source_show(source, at->loc.line, at->loc.col, at->width, &text, &indent, &cells)) {
+        kage_source_show(source, at->loc.line, at->loc.col, width, &text, &indent, &cells)) {
         kage_buf_addf(out, "%s%5d |%s %s\n", st->gutter, at->loc.line, st->off,
                       text.data ? text.data : "");
         kage_buf_addf(out, "%s      |%s %*s%s^", st->gutter, st->off, indent, "", st->caret);

@@ -5,7 +5,9 @@
 
 #include "common/base/alloc.h"
 
-/* Cells shown before and after the caret of a line that is too long to show whole. */
+/* Lines of up to this many bytes are shown whole; of longer ones so many cells before and after the
+ * caret. */
+#define WHOLE_BYTES 160
 #define LEAD_CELLS 60
 #define TAIL_CELLS 60
 
@@ -135,31 +137,59 @@ int kage_text_cell(const char *s, size_t bytes, int cp, struct kage_buf *out)
 /* Byte offset of a column, or of the line's end when it is shorter. */
 static size_t find_column(struct kage_source *s, int line, int col, size_t start, size_t end)
 {
-    size_t at = start;
-    int c = 1;
-    if (s->seen_line == line && s->seen_col <= col && s->seen_col > 0) {
-        at = s->seen_offset;
-        c = s->seen_col;
+    struct kage_source_place *near = NULL;
+    for (int i = 0; i < 2; i++)
+        if (s->seen[i].line == line && s->seen[i].col <= col &&
+            (!near || near->col < s->seen[i].col))
+            near = &s->seen[i];
+    if (!near) {
+        near = &s->seen[s->oldest];
+        s->oldest = !s->oldest;
+        *near = (struct kage_source_place){line, 1, start};
     }
-    for (int cp; c < col && at < end; c++)
-        at += kage_text_next(s->text + at, end - at, &cp);
-    s->seen_line = line;
-    s->seen_col = c;
-    s->seen_offset = at;
-    return at;
+    for (int cp; near->col < col && near->offset < end; near->col++)
+        near->offset += kage_text_next(s->text + near->offset, end - near->offset, &cp);
+    return near->offset;
 }
 
-bool kage_source_show(struct kage_source *s, int line, int col, int width, struct kage_buf *out,
-                      int *ret_indent, int *ret_cells)
+static bool find_line(struct kage_source *s, int line, size_t *start, size_t *end)
 {
     if (!s->lines)
         index_lines(s);
     if (line < 1 || (size_t)line > s->n_lines)
         return false;
-    size_t start = s->lines[line - 1];
-    size_t end = (size_t)line < s->n_lines ? s->lines[line] : s->len;
-    while (end > start && (s->text[end - 1] == '\n' || s->text[end - 1] == '\r'))
-        end--;
+    *start = s->lines[line - 1];
+    *end = (size_t)line < s->n_lines ? s->lines[line] : s->len;
+    while (*end > *start && (s->text[*end - 1] == '\n' || s->text[*end - 1] == '\r'))
+        (*end)--;
+    return true;
+}
+
+int kage_source_word(struct kage_source *s, int line, int col)
+{
+    size_t start, end;
+    if (!find_line(s, line, &start, &end))
+        return 1;
+    size_t at = find_column(s, line, col, start, end), i = at;
+    bool quoted = i < end && (s->text[i] == '"' || s->text[i] == '\'');
+    int width = 0;
+    for (int cp; i < end; width++) {
+        bool last = quoted && i > at && s->text[i] == s->text[at];
+        if (!quoted && strchr(" \t,]}", s->text[i]))
+            break;
+        i += kage_text_next(s->text + i, end - i, &cp);
+        if (last)
+            return width + 1;
+    }
+    return width > 0 ? width : 1;
+}
+
+bool kage_source_show(struct kage_source *s, int line, int col, int width, struct kage_buf *out,
+                      int *ret_indent, int *ret_cells)
+{
+    size_t start, end;
+    if (!find_line(s, line, &start, &end))
+        return false;
     size_t at = find_column(s, line, col, start, end);
 
     size_t from = at;
@@ -168,8 +198,8 @@ bool kage_source_show(struct kage_source *s, int line, int col, int width, struc
             from--;
         while (from > start && (s->text[from] & 0xc0) == 0x80);
     }
-    /* what barely misses the start is shown whole */
-    if (from > start && from - start <= LEAD_CELLS / 2)
+    bool whole = end - start <= WHOLE_BYTES;
+    if (whole)
         from = start;
 
     int indent = 0, cells = 0, after = 0;
@@ -179,7 +209,7 @@ bool kage_source_show(struct kage_source *s, int line, int col, int width, struc
     }
     size_t i = from;
     int seen = 0;
-    while (i < end && after < TAIL_CELLS) {
+    while (i < end && (whole || after < TAIL_CELLS)) {
         int cp;
         size_t bytes = kage_text_next(s->text + i, end - i, &cp);
         int w = kage_text_cell(s->text + i, bytes, cp, out);

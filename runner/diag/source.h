@@ -12,10 +12,14 @@ struct kage_source {
     size_t len;
     size_t *lines; /* offsets of line starts; made when first asked for */
     size_t n_lines;
-    /* where the last column was found, so that findings that follow each other
-     * on one very long line do not each walk it from its start */
-    int seen_line, seen_col;
-    size_t seen_offset;
+    /* where the last columns were found, so that findings that follow each other
+     * on one very long line do not each walk it from its start; two, because
+     * every other excerpt may be of the place a finding refers to */
+    struct kage_source_place {
+        int line, col;
+        size_t offset;
+    } seen[2];
+    unsigned oldest;
 };
 
 void kage_source_init(struct kage_source *source, const char *name, const char *text, size_t len);
@@ -26,6 +30,9 @@ void kage_source_done(struct kage_source *source);
  * when there is no such line. */
 bool kage_source_show(struct kage_source *source, int line, int col, int width,
                       struct kage_buf *out, int *ret_indent, int *ret_cells);
+
+/* Code points of the word or quoted text that starts at a place. */
+int kage_source_word(struct kage_source *source, int line, int col);
 
 /* One code point of s[0..n): its bytes (at least 1) and, in *cp, its value or -1 where it is not
  * valid UTF-8. */

@@ -48,7 +48,7 @@ const char *kage_where_text(struct kage_reader *r, const struct kage_where *w)
         return kage_arena_printf(r->arena, "'%s' in '%s'",
                                  kage_diags_show(r->diags, w->key->text, w->key->len),
                                  w->field->name);
-    return kage_arena_printf(r->arena, "'%s'", w->field->name);
+    return kage_arena_printf(r->arena, "'%s'", w->label ? w->label : w->field->name);
 }
 
 static const char *show(struct kage_reader *r, const char *text)

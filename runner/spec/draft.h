@@ -11,6 +11,7 @@
 struct kage_draft_share {
     struct kage_spec_share share;
     struct kage_span at, path_at, writable_at;
+    const char *written; /* the path before it was made absolute */
 };
 
 struct kage_draft_mount {
@@ -40,8 +41,7 @@ struct kage_draft_defaults {
 
 struct kage_draft {
     struct kage_spec spec;
-    struct kage_span timeout_at, digest_at, url_at, image_at;
-    struct kage_span *forwards_at; /* one for every forward */
+    struct kage_span timeout_at, image_at;
     char **host_env;
     size_t n_host_env;
     struct kage_draft_share *shares;

@@ -71,7 +71,7 @@ static bool add_value(struct kage_reader *r, const struct reference *ref, struct
     const char *shown = kage_diags_show(r->diags, name, ref->name_len);
     if (strncmp(name, "matrix.", 7) == 0) {
         kage_diags_add(r->diags, K212_UNSUPPORTED, at,
-                       "'matrix' is not supported by this version of kage");
+                       "'matrix' is not supported by this version of kage yet");
         return false;
     }
     if (strchr(name, '.')) {

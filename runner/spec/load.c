@@ -126,6 +126,8 @@ int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *
         return -1;
 
     const char *shown = strcmp(path, "-") == 0 ? "<stdin>" : path;
+    if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
+        kage_buf_consume(&text, 3); /* a byte order mark says nothing about UTF-8 */
     struct kage_arena *arena = kage_arena_new();
     struct kage_reader reader = {.arena = arena, .diags = diags};
     struct kage_draft *draft = kage_arena_alloc(arena, sizeof(*draft));

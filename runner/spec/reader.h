@@ -20,6 +20,7 @@ struct kage_where {
     const struct kage_field *field;
     const struct kage_node *key; /* map entry: its key */
     bool item;                   /* an item of a list */
+    const char *label;           /* what to call it when not by the field's name */
 };
 
 /* "'cpus'", "an item of 'exec'", "'TZ' in 'env'". Owned by the arena. */

@@ -148,6 +148,7 @@ void kage_resolve(struct kage_reader *r, struct kage_draft *draft)
     resolve_image(r, spec);
     for (size_t i = 0; i < draft->n_shares; i++) {
         struct kage_spec_share *share = &draft->shares[i].share;
+        draft->shares[i].written = share->path;
         share->path = absolute_path(r, spec->folder, share->path);
     }
     for (size_t i = 0; i < draft->n_mounts; i++) {

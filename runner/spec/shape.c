@@ -138,7 +138,7 @@ static void read_field(struct kage_reader *r, const struct kage_field *f,
     struct kage_span at = place_of(pair);
     if (f->type == KAGE_FIELD_UNSUPPORTED) {
         kage_diags_add(r->diags, K212_UNSUPPORTED, pair->key->at,
-                       "'%s' is not supported by this version of kage", f->name);
+                       "'%s' is not supported by this version of kage yet", f->name);
         return;
     }
     if (f->type == KAGE_FIELD_VERSION || pair->value->broken)
@@ -180,7 +180,7 @@ static void report_unknown(struct kage_reader *r, const struct reading *o,
     if (foreign) {
         f = kage_diags_add(r->diags, K211_FOREIGN_WORD, key->at,
                            "'%s' is a word of %s, not of kage", shown, foreign->tool);
-        kage_finding_help(f, "write %s", foreign->ours);
+        kage_finding_help(f, strchr(foreign->ours, ' ') ? "write %s" : "write '%s'", foreign->ours);
         return;
     }
     f = kage_diags_add(r->diags, K201_UNKNOWN_KEY, key->at, "unknown key '%s' in %s", shown,
@@ -339,7 +339,7 @@ void kage_read_object(struct kage_reader *r, enum kage_object_id id, const struc
     if (node && node->kind == KAGE_NODE_SCALAR) {
         const struct kage_field *f = kage_field_find(id, o.object->scalar);
         o.given = UINT64_C(1) << (f - o.fields);
-        struct kage_where where = {.field = f};
+        struct kage_where where = {.field = f, .label = o.object->name};
         kage_decode(r, &where, node, (char *)base + f->offset);
         finish(r, &o, false);
         return;

@@ -57,8 +57,7 @@ static bool check_characters(const char *file, const char *text, size_t len,
         unsigned char byte = (unsigned char)text[i];
         int cp = byte;
         size_t bytes = byte < 0x80 ? 1 : kage_text_next(text + i, len - i, &cp);
-        bool mark = cp == 0xfeff && i == 0;
-        if ((cp < 0 || !allowed(cp)) && !mark && line != reported_line) {
+        if ((cp < 0 || !allowed(cp)) && line != reported_line) {
             if (reported++ == MAX_ENCODING_FINDINGS)
                 return false;
             report_character(file, line, col, cp, byte, diags);
@@ -69,8 +68,6 @@ static bool check_characters(const char *file, const char *text, size_t len,
         if (cp == '\n' || (cp == '\r' && !(i < len && text[i] == '\n'))) {
             line++;
             col = 1;
-        } else if (mark) {
-            col = 1; /* libyaml counts no column for it either */
         }
     }
     return reported == 0;
@@ -183,6 +180,26 @@ static bool report_bare_reference(const char *file, const char *line, size_t n, 
     return true;
 }
 
+/* A line that is nothing but `key: …` and yet cannot be a key: the line above has a value already.
+ */
+static bool report_too_deep(const char *file, const char *line, size_t n, struct kage_yaml_place at,
+                            struct kage_diags *diags)
+{
+    size_t first = 0;
+    while (first < n && line[first] == ' ')
+        first++;
+    size_t end = first;
+    while (end < n && (isalnum((unsigned char)line[end]) || strchr("-_.", line[end])))
+        end++;
+    if (first == 0 || end == first || (int)end + 1 != at.col)
+        return false;
+    struct kage_finding *f =
+        kage_diags_add(diags, K100_SYNTAX, span(file, at.line, (int)first + 1, (int)(end - first)),
+                       "this key is indented under a line that has a value already");
+    kage_finding_help(f, "indent it like the key it belongs next to");
+    return true;
+}
+
 /* What libyaml says (scanner.c, parser.c of 0.2.5), and what we say instead. */
 static const struct {
     const char *problem, *message, *help;
@@ -235,6 +252,9 @@ void kage_yaml_explain(const char *file, const char *text, size_t len, const cha
     for (int i = at.line; key_trouble && i >= 1 && i >= first && i >= at.line - 3; i--)
         if (find_line(text, len, i, &line, &n) && report_lacks_space(file, line, n, i, diags))
             return;
+    if (strstr(problem, "mapping values") && find_line(text, len, at.line, &line, &n) &&
+        report_too_deep(file, line, n, at, diags))
+        return;
     if (strstr(problem, "tag")) {
         kage_diags_add(diags, K110_TAG, span(file, at.line, at.col, 1), "tags are not allowed");
         return;

@@ -166,9 +166,13 @@ static void note_properties(struct builder *b, struct kage_node *node, const yam
 {
     struct kage_span at = mark_span(b, &event->start_mark, NULL);
     if (tag) {
+        static const char core[] = "tag:yaml.org,2002:"; /* what !! stands for */
+        const char *name = (const char *)tag;
+        bool is_core = strncmp(name, core, sizeof(core) - 1) == 0;
+        name += is_core ? sizeof(core) - 1 : 0;
         struct kage_finding *f =
-            kage_diags_add(b->diags, K110_TAG, at, "tag '%s' is not allowed",
-                           kage_diags_show(b->diags, (const char *)tag, strlen((const char *)tag)));
+            kage_diags_add(b->diags, K110_TAG, at, "tag '%s%s' is not allowed", is_core ? "!!" : "",
+                           kage_diags_show(b->diags, name, strlen(name)));
         kage_finding_help(f, "the key decides the type; leave the tag out");
     }
     if (!anchor)
