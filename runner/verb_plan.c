@@ -14,7 +14,6 @@
 #include "runner/plan/plan.h"
 #include "runner/spec/spec.h"
 #include "runner/verbs.h"
-#include "runner/yaml/arena.h"
 
 /* As `kage check` has them, and 125 where only this machine is in the way. */
 #define EXIT_FINDINGS 1
@@ -117,28 +116,6 @@ static void show_findings(struct kage_diags *diags)
     kage_buf_done(&text);
 }
 
-static int absolute(struct kage_spec *spec, const char *path, char **ret, struct kage_error *err)
-{
-    char *real = realpath(path, NULL);
-
-    if (!real)
-        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot open %s", path);
-    *ret = kage_arena_strdup(spec->arena, real);
-    free(real);
-    return 0;
-}
-
-static int override_kernel(const struct options *o, struct kage_spec *spec, struct kage_error *err)
-{
-    if (!o->kernel)
-        return 0;
-    spec->image.form = KAGE_IMAGE_KERNEL;
-    spec->image.initrd = NULL;
-    if (absolute(spec, o->kernel, &spec->image.kernel, err) < 0)
-        return -1;
-    return o->initrd ? absolute(spec, o->initrd, &spec->image.initrd, err) : 0;
-}
-
 static int find_facts(const struct options *o, const struct kage_spec *spec,
                       struct kage_host_facts *facts, struct kage_error *err)
 {
@@ -178,7 +155,7 @@ static int plan_spec(const struct options *o, struct kage_spec *spec, struct kag
     struct kage_plan *plan = NULL;
     int code;
 
-    if (override_kernel(o, spec, err) < 0)
+    if (o->kernel && kage_plan_use_kernel(spec, o->kernel, o->initrd, err) < 0)
         return EXIT_USAGE;
     if (find_facts(o, spec, &facts, err) < 0)
         return o->host ? EXIT_USAGE : EXIT_NO_VERDICT;

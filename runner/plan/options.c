@@ -93,7 +93,8 @@ bool kage_placeholder_valid(const char *name, size_t len)
         return false;
     for (size_t i = 6; i < len; i++)
         if (!((name[i] >= 'a' && name[i] <= 'z') || (name[i] >= 'A' && name[i] <= 'Z') ||
-              (name[i] >= '0' && name[i] <= '9') || name[i] == '-' || name[i] == '_' || name[i] == '.'))
+              (name[i] >= '0' && name[i] <= '9') || name[i] == '-' || name[i] == '_' ||
+              name[i] == '.'))
             return false;
     return true;
 }

@@ -1,9 +1,12 @@
 #include "runner/plan/plan.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/alloc.h"
 #include "runner/plan/parts.h"
+#include "runner/yaml/arena.h"
 
 /* How long a guest may take until vmd answers. Generous, as it only ends what will not come up:
  * under software emulation a boot takes 2 to 9 s on an idle machine, and a machine running many
@@ -138,6 +141,34 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
     plan->boot_timeout_ms =
         plan->accel == KAGE_ACCEL_TCG ? BOOT_TIMEOUT_TCG_MS : BOOT_TIMEOUT_HARDWARE_MS;
     *ret = plan;
+    return 0;
+}
+
+/* The absolute path of an existing file, in the spec's memory; NULL with err set. */
+static char *real_path(struct kage_spec *spec, const char *path, struct kage_error *err)
+{
+    char *real = realpath(path, NULL), *copy;
+
+    if (!real) {
+        kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot open %s", path);
+        return NULL;
+    }
+    copy = kage_arena_strdup(spec->arena, real);
+    free(real);
+    return copy;
+}
+
+int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char *initrd,
+                         struct kage_error *err)
+{
+    struct kage_spec_image image = {.form = KAGE_IMAGE_KERNEL, .loc = spec->image.loc};
+
+    image.kernel = real_path(spec, kernel, err);
+    if (image.kernel && initrd)
+        image.initrd = real_path(spec, initrd, err);
+    if (!image.kernel || (initrd && !image.initrd))
+        return -1;
+    spec->image = image;
     return 0;
 }
 

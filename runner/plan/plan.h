@@ -91,6 +91,11 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
                    struct kage_plan **ret, struct kage_error *err);
 void kage_plan_free(struct kage_plan *plan);
 
+/* Puts a kernel, and perhaps an initramfs (NULL for kage's own), in the place of the spec's image,
+ * as --kernel and --initrd do. Relative paths start from the current folder. */
+int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char *initrd,
+                         struct kage_error *err);
+
 void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out);
 void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out);
 
