@@ -507,6 +507,8 @@ void kage_processes_kill_uid(struct kage_guest *guest, uid_t uid)
 
 void kage_processes_kill_all(struct kage_guest *guest)
 {
+    bool any = guest->processes;
+
     while (guest->processes) {
         struct kage_process *p = guest->processes;
 
@@ -517,4 +519,7 @@ void kage_processes_kill_all(struct kage_guest *guest)
         }
         process_free(p);
     }
+    /* Process 1 of each namespace dies with its helper and, vmd being their reaper, comes here. */
+    while (any && (waitpid(-1, NULL, 0) > 0 || errno == EINTR))
+        ;
 }
