@@ -16,7 +16,7 @@
 #include "common/base/text.h"
 
 /* How much of a builder's complaints is shown: the last lines say what went wrong. */
-#define COMPLAINT_MAX 2048
+#define COMPLAINT_MAX 1024
 
 #define PROGRESS_FD 3
 
@@ -138,24 +138,48 @@ static void follow(int progress_fd, int complaint_fd, kage_image_progress *progr
     kage_buf_done(&lines);
 }
 
+/* The last line says what failed and what to do; what came before it is the evidence. */
+static char *complaint_text(const struct kage_buf *complaint)
+{
+    struct kage_buf before = {0};
+    char *last = NULL, *text;
+
+    for (size_t at = 0; at < complaint->len;) {
+        const char *line = complaint->data + at;
+        size_t len = strcspn(line, "\n");
+
+        if (len) {
+            if (last)
+                kage_buf_addf(&before, "%s%s", before.len ? "; " : "", last);
+            kage_freep(&last);
+            last = kage_printable(line, len);
+        }
+        at += len + 1;
+    }
+    if (!last)
+        text = kage_strdup("the image builder failed and said nothing");
+    else if (before.len)
+        text = kage_asprintf("%s (before that: %s)", last, before.data);
+    else
+        text = kage_strdup(last);
+    kage_freep(&last);
+    kage_buf_done(&before);
+    return text;
+}
+
 static int judge(int status, const char *program, const struct kage_buf *complaint,
                  struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *text = NULL;
-    const char *name = strrchr(program, '/');
-    size_t len = complaint->len;
+    const char *slash = strrchr(program, '/');
 
-    name = name ? name + 1 : program;
-    while (len && complaint->data[len - 1] == '\n')
-        len--;
-    text = kage_printable(complaint->data ? complaint->data : "", len);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
     if (WIFSIGNALED(status))
-        return kage_error_set(err, KAGE_CLASS_INTERRUPTED, "%s was ended by signal %d", name,
-                              WTERMSIG(status));
-    return kage_error_set(err, KAGE_CLASS_IMAGE, "%s",
-                          len ? text : "the image builder failed and said nothing");
+        return kage_error_set(err, KAGE_CLASS_INTERRUPTED, "%s was ended by signal %d",
+                              slash ? slash + 1 : program, WTERMSIG(status));
+    text = complaint_text(complaint);
+    return kage_error_set(err, KAGE_CLASS_IMAGE, "%s", text);
 }
 
 int kage_builder_run(const char *const argv[], kage_image_progress *progress, void *user,

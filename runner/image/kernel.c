@@ -158,7 +158,7 @@ char *kage_kernel_prepare(struct kage_store *store, const char *path, enum kage_
 
     if (kage_kernel_kind(path, &kind, err) < 0)
         return NULL;
-    if (kind == KAGE_KERNEL_ELF && arch == KAGE_ARCH_X86_64) {
+    if (kind == KAGE_KERNEL_ELF && arch != KAGE_ARCH_AARCH64) {
         kage_error_set(err, KAGE_CLASS_IMAGE,
                        "the kernel %s is an ELF file without a PVH entry point (it was built "
                        "without CONFIG_PVH); give its bzImage instead",

@@ -171,12 +171,16 @@ int kage_store_commit(const char *work, const char *path, struct kage_error *err
 {
     if (sync_folder(work) < 0)
         return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot write %s", work);
-    /* What is there is damaged, or an older build that is being replaced. */
-    if (kage_store_remove(path, err) < 0)
-        return -1;
-    if (rename(work, path) < 0)
+    if (rename(work, path) == 0)
+        return 0;
+    /* What is there is damaged, or an older build. Others may be about to open it by name, so there
+     * must be no moment without one. */
+    if (errno != ENOTEMPTY && errno != EEXIST && errno != ENOTDIR)
         return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot move %s into place", path);
-    return 0;
+    if (renameat2(AT_FDCWD, work, AT_FDCWD, path, RENAME_EXCHANGE) < 0 &&
+        (kage_store_remove(path, err) < 0 || rename(work, path) < 0))
+        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot replace %s", path);
+    return kage_store_remove(work, err);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
