@@ -24,7 +24,7 @@ setup:
 	@scripts/setup-debian build
 
 build: setup
-	@$(CONFIGURE) -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo >/dev/null
+	@$(CONFIGURE) -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKAGE_TESTS=OFF >/dev/null
 	@$(CMAKE) --build $(BUILD)
 
 image: build
