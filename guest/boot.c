@@ -33,8 +33,8 @@
 /* QEMU's user network answers DNS at this address of the network for commands. */
 #define RESOLV_CONF "nameserver 10.0.3.3\n"
 
-/* Memory that all commands together cannot take: enough for vmd, the kernel's own needs while it
- * kills, and the frames in flight. */
+/* Of the memory that is free at boot, what all commands together cannot take: vmd's frames in
+ * flight and the kernel's own needs. So they run into their limit before the machine runs dry. */
 #define MEMORY_RESERVE (24u * 1024u * 1024u)
 
 /* libwebsockets sizes a table by the limit that vmd has when it starts. */
@@ -102,6 +102,8 @@ static void raise_own_files(struct kage_guest *g, rlim_t soft, rlim_t hard)
     g->command_files = (struct rlimit){.rlim_cur = soft, .rlim_max = hard};
 }
 
+static const char *const controllers[] = {"+cpu", "+pids", "+memory"};
+
 /* cgroup v2 as a mount that is attached nowhere: no path leads to it, for nobody. */
 static void open_cgroups(struct kage_guest *g)
 {
@@ -115,8 +117,12 @@ static void open_cgroups(struct kage_guest *g)
     if (root < 0 || (mkdirat(root, "commands", 0755) < 0 && errno != EEXIST))
         return;
     control = openat(root, "cgroup.subtree_control", O_WRONLY | O_CLOEXEC);
-    if (control >= 0 && (write(control, "+pids", 5) < 0 || write(control, "+memory", 7) < 0))
-        errno = 0; /* which ones there are is looked at in kage_cgroups_prepare() */
+    /* One by one: one that this kernel lacks must not take the others along. With cpu, all commands
+     * together weigh as much as vmd or a kernel thread alone, so a fork bomb cannot crowd them out.
+     */
+    for (size_t i = 0; control >= 0 && i < sizeof controllers / sizeof *controllers; i++)
+        if (write(control, controllers[i], strlen(controllers[i])) < 0)
+            continue;
     g->cgroup_fd = openat(root, "commands", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     kage_cgroups_prepare(g, MEMORY_RESERVE);
 }

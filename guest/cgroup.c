@@ -80,7 +80,7 @@ void kage_cgroups_prepare(struct kage_guest *guest, uint64_t memory_reserve)
     if (pids > 2 * PIDS_RESERVE)
         write_number(guest->cgroup_fd, "pids.max", pids - PIDS_RESERVE);
     if (sysinfo(&info) == 0) {
-        memory = (uint64_t)info.totalram * info.mem_unit;
+        memory = (uint64_t)info.freeram * info.mem_unit;
         if (memory > 2 * memory_reserve)
             write_number(guest->cgroup_fd, "memory.max", memory - memory_reserve);
     }

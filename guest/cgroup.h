@@ -12,8 +12,9 @@ struct kage_cgroup {
     bool made;
 };
 
-/* Takes over the folder behind guest->cgroup_fd: enables the controllers that are there, and keeps
- * `reserve` bytes of memory and some process ids out of the reach of commands. */
+/* Takes over the folder behind guest->cgroup_fd: enables the controllers that are there, and, if
+ * memory_reserve is not 0, keeps so much of the free memory and some process ids out of the reach
+ * of all commands together. */
 void kage_cgroups_prepare(struct kage_guest *guest, uint64_t memory_reserve);
 
 /* Limits of 0 mean none. Returns -1 with errno when a limit that was asked for cannot be set. */
