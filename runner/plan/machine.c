@@ -50,14 +50,8 @@ static void add_base(struct machine *m)
     kage_cmdline_text(c, m->job, "-display", "none");
     /* A guest that panics or powers off ends QEMU. */
     kage_cmdline_flag(c, m->job, "-no-reboot");
-    if (m->linux_host) { /* seccomp, so Linux only */
-        kage_cmdline_open(c, m->job, "-sandbox", "on");
-        kage_cmdline_key(c, "obsolete", "deny");
-        kage_cmdline_key(c, "elevateprivileges", "deny");
-        kage_cmdline_key(c, "spawn", "deny");
-        kage_cmdline_key(c, "resourcecontrol", "deny");
-        kage_cmdline_close(c);
-    }
+    if (m->linux_host)
+        kage_cmdline_text(c, m->job, "-sandbox", KAGE_QEMU_SANDBOX);
 }
 
 /* Devices of the board that no job uses; each costs firmware and kernel time to find. i8042 is an
@@ -260,20 +254,11 @@ static void add_nic(struct machine *m, struct kage_loc loc, const char *id, cons
     kage_cmdline_close(&m->line);
 }
 
-/* The NIC that only vmd uses. restrict=on: nothing gets out through it, not even to the host's
- * loopback. Port 0: the host's kernel chooses one. It comes before every other NIC, so it is the
- * guest's eth0. */
+/* The NIC that only vmd uses. It comes before every other NIC, so it is the guest's eth0. */
 static void add_control_network(struct machine *m)
 {
-    struct kage_cmdline *c = &m->line;
-
-    kage_cmdline_open(c, m->job, "-netdev", "user");
-    kage_cmdline_key(c, "id", "control");
-    kage_cmdline_key(c, "net", "10.0.2.0/24");
-    kage_cmdline_key(c, "ipv6", "off");
-    kage_cmdline_key(c, "restrict", "on");
-    kage_cmdline_key(c, "hostfwd", "tcp:127.0.0.1:0-10.0.2.15:%u", KAGE_AGENT_PORT);
-    kage_cmdline_close(c);
+    _Static_assert(KAGE_AGENT_PORT == 8080, "KAGE_QEMU_CONTROL forwards to vmd's port");
+    kage_cmdline_whole(&m->line, m->job, "-netdev", KAGE_QEMU_CONTROL);
     add_nic(m, m->job, "control", MAC_CONTROL);
 }
 

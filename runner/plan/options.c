@@ -28,7 +28,7 @@ static const struct option {
     {"-no-user-config", FORM_FLAG, NULL, NULL},
     {"-no-reboot", FORM_FLAG, NULL, NULL},
     {"-display", FORM_TEXT, "none", NULL},
-    {"-sandbox", FORM_KEYS, "on", "obsolete elevateprivileges spawn resourcecontrol"},
+    {"-sandbox", FORM_TEXT, KAGE_QEMU_SANDBOX, NULL},
     {"-machine", FORM_KEYS, "q35 virt", "smm hpet smbus sata usb vmport i8042 gic-version"},
     {"-accel", FORM_KEYS, "tcg kvm hvf", ""},
     {"-cpu", FORM_KEYS, "max host", "la57 pauth-impdef"},
@@ -258,6 +258,15 @@ void kage_cmdline_key_hole(struct kage_cmdline *c, const char *key, const char *
 
 void kage_cmdline_close(struct kage_cmdline *c)
 {
+    finish(c);
+}
+
+void kage_cmdline_whole(struct kage_cmdline *c, struct kage_loc loc, const char *flag,
+                        const char *value)
+{
+    if (!begin(c, loc, flag, FORM_KEYS))
+        return;
+    kage_buf_adds(&c->value, value);
     finish(c);
 }
 

@@ -7,6 +7,14 @@
 #include "common/base/error.h"
 #include "runner/plan/plan.h"
 
+/* Words that every plan says alike. The first is QEMU's own seccomp filter, on Linux hosts. The
+ * second is the network that only vmd uses: restrict=on, so nothing gets out through it, not even
+ * to the host's loopback; port 0, so the host's kernel chooses one. */
+#define KAGE_QEMU_SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+#define KAGE_QEMU_CONTROL                                                                          \
+    "user,id=control,net=10.0.2.0/24,ipv6=off,restrict=on,"                                        \
+    "hostfwd=tcp:127.0.0.1:0-10.0.2.15:8080"
+
 /*
  * QEMU's command line, written one option at a time. Every option, its first
  * word and its keys stand in one table (options.c): the writer refuses what is
@@ -47,6 +55,10 @@ void kage_cmdline_key(struct kage_cmdline *c, const char *key, const char *fmt, 
 void kage_cmdline_key_hole(struct kage_cmdline *c, const char *key, const char *prefix,
                            const char *name);
 void kage_cmdline_close(struct kage_cmdline *c);
+
+/* An option with keys whose value is all known beforehand. */
+void kage_cmdline_whole(struct kage_cmdline *c, struct kage_loc loc, const char *flag,
+                        const char *value);
 
 /* Records a failure at `loc`. */
 void kage_cmdline_fail(struct kage_cmdline *c, struct kage_loc loc, enum kage_class class,

@@ -229,21 +229,63 @@ static int check_program(const struct kage_plan *plan, struct kage_error *err)
                           kage_arch_name(plan->arch));
 }
 
-/* Every folder the command line opens must be one of the shares. */
-static int check_holes(const struct kage_plan *plan, struct kage_error *err)
+/* Is `flag` there, with `value` if that is not NULL? */
+static bool has_option(const struct kage_plan *plan, const char *flag, const char *value)
 {
     for (size_t i = 0; i < plan->n_args; i++) {
-        const char *hole = strstr(plan->args[i].text, "%{share:");
-        bool found = !hole;
+        const char *next = i + 1 < plan->n_args ? plan->args[i + 1].text : "";
+
+        if (strcmp(plan->args[i].text, flag) == 0 && (!value || strcmp(next, value) == 0))
+            return true;
+        i += kage_cmdline_takes_value(plan->args[i].text);
+    }
+    return false;
+}
+
+/* What keeps the guest in, no plan can leave out. */
+static int check_confinement(const struct kage_plan *plan, struct kage_error *err)
+{
+    static const struct {
+        const char *flag, *value;
+    } required[] = {
+        {"-nodefaults", NULL},
+        {"-no-user-config", NULL},
+        {"-display", "none"},
+        {"-no-reboot", NULL},
+        {"-netdev", KAGE_QEMU_CONTROL},
+#ifdef __linux__
+        {"-sandbox", KAGE_QEMU_SANDBOX},
+#endif
+    };
+
+    for (size_t i = 0; i < sizeof(required) / sizeof(required[0]); i++)
+        if (!has_option(plan, required[i].flag, required[i].value))
+            return kage_error_set(err, KAGE_CLASS_SPEC, "args must hold %s%s%s", required[i].flag,
+                                  required[i].value ? " " : "",
+                                  required[i].value ? required[i].value : "");
+    return 0;
+}
+
+/* Every folder the command line opens must be one of the shares, and read-only if that is. */
+static int check_folders(const struct kage_plan *plan, struct kage_error *err)
+{
+    for (size_t i = 0; i < plan->n_args; i++) {
+        const char *text = plan->args[i].text, *hole = strstr(text, "%{share:");
+        const struct kage_plan_share *share = NULL;
 
         for (size_t s = 0; hole && s < plan->n_shares; s++) {
             size_t n = strlen(plan->shares[s].name);
 
-            found |= strncmp(hole + 8, plan->shares[s].name, n) == 0 && hole[8 + n] == '}';
+            if (strncmp(hole + 8, plan->shares[s].name, n) == 0 && hole[8 + n] == '}')
+                share = &plan->shares[s];
         }
-        if (!found)
+        if (hole && !share)
             return kage_error_set(err, KAGE_CLASS_SPEC, "args[%zu] opens a share the plan lacks",
                                   i);
+        if (share && !share->writable && !strstr(text, ",readonly=on"))
+            return kage_error_set(err, KAGE_CLASS_SPEC,
+                                  "args[%zu] would let share %s be written, which is read-only", i,
+                                  share->name);
     }
     return 0;
 }
@@ -263,7 +305,9 @@ static int read_plan(const struct cJSON *root, struct kage_plan *plan, struct ka
     if (o.failed || read_image(image, plan, err) < 0 || read_shares(shares, plan, err) < 0 ||
         read_args(args, plan, err) < 0 || read_frames(frames, plan, err) < 0)
         return -1;
-    return check_program(plan, err) < 0 || check_holes(plan, err) < 0 ? -1 : 0;
+    if (check_program(plan, err) < 0 || check_confinement(plan, err) < 0)
+        return -1;
+    return check_folders(plan, err);
 }
 
 int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err)
