@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,10 +46,14 @@ struct options {
     bool quiet, help;
 };
 
-static int usage(const char *fmt, const char *word)
+__attribute__((format(printf, 1, 2))) static int usage(const char *fmt, ...)
 {
+    va_list ap;
+
     fputs("kage apply: ", stderr);
-    fprintf(stderr, fmt, word); /* NOLINT: a literal of this file */
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
     fputs("\nTry 'kage apply --help'.\n", stderr);
     return -1;
 }
@@ -97,39 +102,18 @@ static int parse(int argc, char **argv, struct options *o)
     if (o->plan && optind < argc)
         return usage("--plan takes the place of a spec; '%s' is one too many", argv[optind]);
     if (!o->plan && optind >= argc)
-        return usage("%s", "which spec? Name a file, or '-' for standard input");
+        return usage("which spec? Name a file, or '-' for standard input");
     if (!o->plan && optind + 1 < argc)
         return usage("one spec at a time; '%s' is one too many", argv[optind + 1]);
     if (o->initrd && !o->kernel)
-        return usage("%s", "--initrd goes with --kernel");
+        return usage("--initrd goes with --kernel");
     if (o->plan && o->kernel)
-        return usage("%s", "--kernel is part of a plan already; make the plan with it");
+        return usage("--kernel is part of a plan already; make the plan with it");
     o->spec = o->plan ? NULL : argv[optind];
     return 0;
 }
 
 /* ---- from a spec to a plan ---- */
-
-/* A kernel named on the command line takes the place of the spec's image. */
-static int override_kernel(const struct options *o, struct kage_spec *spec, struct kage_error *err)
-{
-    char *kernel = realpath(o->kernel, NULL);
-    char *initrd = o->initrd ? realpath(o->initrd, NULL) : NULL;
-
-    if (!kernel || (o->initrd && !initrd)) {
-        kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot open %s",
-                         kernel ? o->initrd : o->kernel);
-        free(kernel);
-        free(initrd);
-        return -1;
-    }
-    spec->image.form = KAGE_IMAGE_KERNEL;
-    free(spec->image.kernel);
-    spec->image.kernel = kernel;
-    free(spec->image.initrd);
-    spec->image.initrd = initrd;
-    return 0;
-}
 
 static int plan_from_spec(const struct options *o, struct kage_plan **plan, struct kage_error *err)
 {
@@ -148,7 +132,7 @@ static int plan_from_spec(const struct options *o, struct kage_plan **plan, stru
         r = kage_error_set(err, KAGE_CLASS_SPEC, "the spec has errors; nothing was run");
     }
     if (r == 0 && o->kernel)
-        r = override_kernel(o, spec, err);
+        r = kage_plan_use_kernel(spec, o->kernel, o->initrd, err);
     if (r == 0)
         r = kage_host_probe(spec->machine.arch, spec->machine.accel, &facts, err);
     if (r == 0)

@@ -12,11 +12,18 @@
 
 static void end_line(struct kage_console *c)
 {
+    const char *panic;
+
+    while (c->line_len && c->line[c->line_len - 1] == '\r')
+        c->line_len--;
     c->line[c->line_len] = '\0';
     if (strstr(c->line, KAGE_CONSOLE_READY))
         c->ready = true;
-    if (strstr(c->line, PANIC_MARK))
+    panic = strstr(c->line, PANIC_MARK);
+    if (panic && !c->panicked) {
         c->panicked = true;
+        strcpy(c->panic, panic); /* as long as line at most */
+    }
     c->line_len = 0;
 }
 

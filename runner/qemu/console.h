@@ -16,8 +16,9 @@ struct kage_console {
     size_t start;   /* where the oldest is */
     char line[256]; /* the line being received, cut at its size */
     size_t line_len;
-    bool ready;    /* vmd said that it listens */
-    bool panicked; /* the kernel said that it panicked */
+    bool ready;      /* vmd said that it listens */
+    bool panicked;   /* the kernel said that it panicked */
+    char panic[256]; /* the line it said it with */
 };
 
 /* The line vmd prints when it listens. */

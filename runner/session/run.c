@@ -216,10 +216,14 @@ static void on_qemu_exit(uint32_t events, void *user)
         return;
     drain_console(run);
     complaint = kage_qemu_complaint(&run->qemu);
-    if (run->console.panicked)
-        kage_run_finish(run, KAGE_CLASS_PANIC, 0, here(run),
-                        with_console(run, kage_asprintf("the guest's kernel panicked %s", when)));
-    else if (!run->ready && complaint && !run->console.len)
+    if (run->console.panicked) {
+        KAGE_CLEANUP(kage_freep)
+        char *said = kage_printable(run->console.panic, strlen(run->console.panic));
+
+        kage_run_finish(
+            run, KAGE_CLASS_PANIC, 0, here(run),
+            with_console(run, kage_asprintf("the guest's kernel panicked %s: %s", when, said)));
+    } else if (!run->ready && complaint && !run->console.len)
         kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
                         kage_asprintf("QEMU did not start: %s", complaint));
     else

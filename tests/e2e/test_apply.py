@@ -59,7 +59,7 @@ class Output(Kage):
             image: tiny
             limits: {output: 1MiB}
             commands:
-              - run: yes
+              - exec: ["yes"]
             """
         )
         self.assert_code(p, 1)

@@ -25,8 +25,9 @@ static void marks_are_seen_across_pieces(void **state)
     assert_true(c->ready);
     add(c, "Kernel panic - not sync");
     assert_false(c->panicked);
-    add(c, "ing: oh\n");
+    add(c, "ing: oh\r\nmore\n");
     assert_true(c->panicked);
+    assert_string_equal(c->panic, "Kernel panic - not syncing: oh");
     free(c);
 }
 

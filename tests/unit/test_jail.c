@@ -48,9 +48,13 @@ static int try_open(const char *path, int flags)
     return fd < 0 ? errno : 0;
 }
 
-static char *in(const struct world *w, const char *name)
+/* Good until the next call. */
+static const char *in(const struct world *w, const char *name)
 {
-    return kage_asprintf("%s/%s", w->dir, name);
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/%s", w->dir, name);
+    return path;
 }
 
 static int read_passwd(const struct world *w)
@@ -75,7 +79,7 @@ static int write_share(const struct world *w)
 
 static int through_link(const struct world *w)
 {
-    char *link = in(w, "share/link");
+    const char *link = in(w, "share/link");
 
     if (symlink("/etc/passwd", link) < 0)
         return 254;
