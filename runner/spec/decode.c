@@ -130,7 +130,9 @@ static bool report_ambiguous(struct kage_reader *r, const struct kage_where *w,
         return false;
     struct kage_finding *f;
     const char *where = kage_where_text(r, w), *text = node->text;
-    if (kage_scalar_is_old_bool(text) && type != KAGE_FIELD_INT) {
+    /* y and n mislead hardly any reader, and are good names */
+    bool old_bool = kage_scalar_is_old_bool(text) && (text[1] || type == KAGE_FIELD_BOOL);
+    if (old_bool && type != KAGE_FIELD_INT) {
         f = kage_diags_add(r->diags, K103_BOOLEAN, node->at,
                            "%s: '%s' is a boolean to some YAML readers and a text to others", where,
                            text);
@@ -328,6 +330,8 @@ static bool decode_string(struct kage_reader *r, const struct kage_where *w,
                                kage_where_text(r, w));
         if (rule->help)
             kage_finding_help(f, "%s", rule->help);
+        if (rule->code == K402_BAD_DIGEST)
+            *(char **)out = text; /* wrong, but not missing as well */
         return false;
     }
     *(char **)out = text;

@@ -191,12 +191,12 @@ static void report_unknown(struct kage_reader *r, const struct reading *o,
             kage_suggest(&s, key->text, o->fields[i].name, o->fields[i].name);
     kage_foreign_suggest(o->id, key->text, &s);
     const struct kage_object *other = s.best ? NULL : elsewhere(o->id, key->text);
-    if (s.best)
+    if (o->object->scalar_only && strcmp(key->text, o->object->scalar) == 0)
+        kage_finding_help(f, "write '%s: NAME'", o->object->name);
+    else if (s.best)
         kage_finding_help(f, "did you mean '%s'?", s.best);
     else if (other)
         kage_finding_help(f, "'%s' belongs in '%s'", shown, other->name);
-    else if (o->object->scalar_only && strcmp(key->text, o->object->scalar) == 0)
-        kage_finding_help(f, "write '%s: NAME'", o->object->name);
 }
 
 static void read_pairs(struct kage_reader *r, struct reading *o, const struct kage_node *map)

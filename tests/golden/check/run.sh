@@ -1,0 +1,52 @@
+#!/bin/sh
+# Golden tests of `kage check`: every NAME.yaml here against NAME.expected, which holds the output
+# and, in its last line, the exit code. NAME.FORMAT.expected is the same file in another format.
+#
+#   run.sh KAGE             compare; exit 1 and show the differences if there are any
+#   run.sh KAGE --update    write what kage says now; read the diff before committing it
+#
+# Besides, every code of the registry must be shown by at least one of them.
+set -u
+[ $# -ge 1 ] || { sed -n '2,8p' "$0"; exit 2; }
+kage=$(realpath "$1") || exit 2
+update=${2:-}
+cd "$(dirname "$0")" || exit 2
+
+# What a spec may read of the environment must not depend on whose it is.
+unset NO_COLOR TERM
+export GOLDEN_SET=value GOLDEN_EMPTY= HOME="$(pwd -P)/folder"
+unset GOLDEN_UNSET
+
+failed=0
+count=0
+actual=$(mktemp) || exit 2
+trap 'rm -f "$actual"' EXIT
+
+compare() { # NAME.yaml EXPECTED FORMAT
+    "$kage" check --format="$3" "$1" >"$actual" 2>&1
+    echo "exit $?" >>"$actual"
+    count=$((count + 1))
+    if [ "$update" = --update ]; then
+        cmp -s "$actual" "$2" || { cp "$actual" "$2" && echo "updated $2"; }
+    elif ! diff -u "$2" "$actual"; then
+        failed=$((failed + 1))
+    fi
+}
+
+for spec in *.yaml; do
+    name=${spec%.yaml}
+    compare "$spec" "$name.expected" human
+    for format in gcc json github; do
+        [ -e "$name.$format.expected" ] && compare "$spec" "$name.$format.expected" "$format"
+    done
+done
+
+for code in $(sed -n 's/^KAGE_CODE(\([0-9]*\),.*/\1/p' ../../../schemas/diagnostics.def); do
+    if ! grep -q "\[K$code\]\$" ./*.expected; then
+        echo "no golden test shows K$code"
+        failed=$((failed + 1))
+    fi
+done
+
+echo "$count compared, $failed wrong"
+[ "$failed" -eq 0 ]
