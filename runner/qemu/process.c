@@ -187,11 +187,22 @@ static char *find_program(const char *name)
     return NULL;
 }
 
+/* Read off the command line itself: a user network without restrict=on connects wherever its guest
+ * asks. */
+static bool opens_network(const struct kage_plan *plan)
+{
+    for (size_t i = 0; i + 1 < plan->n_args; i++)
+        if (!strcmp(plan->args[i].text, "-netdev") &&
+            !strstr(plan->args[i + 1].text, "restrict=on"))
+            return true;
+    return false;
+}
+
 static int make_jail(const struct kage_plan *plan, const struct kage_image_files *files,
                      const struct inheritance *in, const char *program, struct kage_error *err)
 {
     struct kage_jail_path *paths = kage_alloc((plan->n_shares + 5) * sizeof *paths);
-    struct kage_jail jail = {.program = program, .paths = paths, .network = true};
+    struct kage_jail jail = {.program = program, .paths = paths, .network = opens_network(plan)};
     const char *image[] = {files->kernel, files->initrd, files->rootfs};
     int r;
 
