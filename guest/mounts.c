@@ -17,6 +17,7 @@
 #include "common/proto/message.h"
 #include "guest/files.h"
 #include "guest/guest.h"
+#include "guest/modules.h"
 #include "guest/refusal.h"
 
 /*
@@ -188,6 +189,16 @@ static bool find_disk(const struct kage_guest *guest, const char *serial, char *
     return found;
 }
 
+/* Modules that not every boot needs. What cannot be loaded shows when it is used. */
+static void load_modules(const struct kage_guest *guest, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("kage/modules.d/%s", name);
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (guest->initramfs_fd >= 0 && kage_modules_load(guest->initramfs_fd, list, &err) < 0)
+        kage_error_done(&err);
+}
+
 /* Tried in this order; each checks its own magic number. */
 static const char *const disk_types[] = {"ext4", "erofs", "squashfs", "xfs", "btrfs", "vfat"};
 
@@ -198,6 +209,7 @@ static int make_disk(const struct kage_guest *guest, const char *serial, bool re
     char name[64];
     int mnt = -1;
 
+    load_modules(guest, "virtio_blk");
     if (!find_disk(guest, serial, name, sizeof name))
         return kage_refuse(why, KAGE_RPC_MOUNT, ENODEV, "there is no disk '%s'", serial);
     /* No command sees a block device, and neither does vmd but through this descriptor. */
@@ -205,8 +217,10 @@ static int make_disk(const struct kage_guest *guest, const char *serial, bool re
         return kage_refuse(why, KAGE_RPC_MOUNT, errno, "cannot reach %s", what);
     kage_refuse(why, KAGE_RPC_MOUNT, 0, "%s holds no file system that this kernel knows", what);
     for (size_t i = 0; i < sizeof disk_types / sizeof *disk_types && mnt < 0; i++) {
-        KAGE_CLEANUP(kage_closep) int fs = fsopen(disk_types[i], FSOPEN_CLOEXEC);
+        KAGE_CLEANUP(kage_closep) int fs = -1;
 
+        load_modules(guest, disk_types[i]);
+        fs = fsopen(disk_types[i], FSOPEN_CLOEXEC);
         if (fs < 0 || set(fs, "source", name) < 0 ||
             (read_only && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0))
             continue;

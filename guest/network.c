@@ -19,7 +19,6 @@
 /* QEMU's user network hands out .15 to its guest and is .2 itself; the addresses are fixed here, so
  * that no DHCP exchange delays the boot. */
 #define CONTROL_ADDRESS "10.0.2.15"
-#define OUTER_ADDRESS "10.0.3.15"
 #define OUTER_GATEWAY "10.0.3.2"
 #define NETMASK "255.255.255.0"
 
@@ -123,9 +122,10 @@ static int make_namespace(const struct kage_guest *guest, bool outer, struct kag
     if (r == 0 && outer) {
         if (setns(own, CLONE_NEWNET) < 0)
             r = kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot return to a namespace");
-        else if ((r = move_interface("eth1", made, err)) == 0 && setns(made, CLONE_NEWNET) < 0)
+        else if ((r = move_interface(KAGE_NETWORK_INTERFACE, made, err)) == 0 &&
+                 setns(made, CLONE_NEWNET) < 0)
             r = kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot enter a namespace");
-        if (r == 0 && (r = configure("eth1", OUTER_ADDRESS, err)) == 0)
+        if (r == 0 && (r = configure(KAGE_NETWORK_INTERFACE, KAGE_NETWORK_ADDRESS, err)) == 0)
             r = add_default_route(OUTER_GATEWAY, err);
     }
     if (setns(own, CLONE_NEWNET) < 0)
@@ -141,7 +141,7 @@ int kage_network_make_namespaces(struct kage_guest *guest, struct kage_error *er
     guest->quiet_net_fd = make_namespace(guest, false, err);
     if (guest->quiet_net_fd < 0)
         return -1;
-    if (!guest->machine || !if_nametoindex("eth1"))
+    if (!guest->machine || !if_nametoindex(KAGE_NETWORK_INTERFACE))
         return 0;
     guest->open_net_fd = make_namespace(guest, true, err);
     return guest->open_net_fd < 0 ? -1 : 0;

@@ -12,6 +12,9 @@ struct kage_guest;
  * eth1, there when commands may reach out, is moved into a namespace of its own.
  * Commands without network share another namespace that has only loopback.
  */
+#define KAGE_NETWORK_INTERFACE "eth1"
+#define KAGE_NETWORK_ADDRESS "10.0.3.15"
+
 int kage_network_start_control(struct kage_error *err);
 
 /* Makes the namespaces for commands. Those that cannot be made stay at -1. */

@@ -9,6 +9,7 @@
 #include "guest/files.h"
 #include "guest/guest.h"
 #include "guest/mounts.h"
+#include "guest/network.h"
 #include "guest/process.h"
 #include "guest/refusal.h"
 #include "guest/resume.h"
@@ -375,7 +376,29 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
     send_msg(c, &status);
 }
 
-static const char *const features[] = {"raw", "spawn", "stdin_close", "resume"};
+/* What a client may ask for in hello, and what vmd offers to all who say it. */
+static const char *const features[] = {"raw", "network_status", "spawn", "stdin_close", "resume"};
+
+static bool asks_for(const struct kage_msg *hello, const char *feature)
+{
+    for (size_t i = 0; i < hello->hello.features.n; i++)
+        if (!strcmp(hello->hello.features.items[i], feature))
+            return true;
+    return false;
+}
+
+/* What commands with `network` can reach. */
+static void send_network_status(struct kage_client *c)
+{
+    bool open = c->guest->open_net_fd >= 0;
+    struct kage_msg m;
+
+    kage_msg_init(&m, KAGE_MSG_NETWORK_STATUS);
+    m.network_status.connected = open;
+    m.network_status.interface = (char *)(open ? KAGE_NETWORK_INTERFACE : "lo");
+    m.network_status.ip_address = (char *)(open ? KAGE_NETWORK_ADDRESS : NULL);
+    send_msg(c, &m);
+}
 
 static void do_hello(struct kage_client *c, const struct kage_msg *m)
 {
@@ -388,9 +411,7 @@ static void do_hello(struct kage_client *c, const struct kage_msg *m)
         return;
     }
     c->hello = true;
-    for (size_t i = 0; i < m->hello.features.n; i++)
-        if (!strcmp(m->hello.features.items[i], "raw"))
-            c->raw = true;
+    c->raw = asks_for(m, "raw");
     kage_msg_init(&ok, KAGE_MSG_HELLO_OK);
     ok.id = m->id;
     ok.hello_ok.version = KAGE_PROTOCOL_VERSION;
@@ -400,6 +421,8 @@ static void do_hello(struct kage_client *c, const struct kage_msg *m)
     ok.hello_ok.stdin_window = KAGE_STDIN_WINDOW;
     ok.hello_ok.boot_id = c->guest->boot_id;
     send_msg(c, &ok);
+    if (asks_for(m, "network_status"))
+        send_network_status(c);
 }
 
 static void do_resume(struct kage_client *c, const struct kage_msg *m)

@@ -1,4 +1,9 @@
 # vmd: its parts by cmocka, the protocol by a client that shares no code with it.
+kage_unit_test(guest_files vmd-core)
+kage_unit_test(guest_options vmd-core)
+kage_unit_test(guest_stream vmd-core)
+kage_unit_test(guest_token vmd-core)
+
 if(KAGE_TESTS)
   # The interpreter that Debian's python3-websockets is for; another python3 may come first in PATH.
   find_program(KAGE_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
