@@ -2,26 +2,30 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "common/base/alloc.h"
 #include "guest/options.h"
 
-#define ARGS(...)                                                                                  \
-    (char *[])                                                                                     \
-    {                                                                                              \
-        "vmd", __VA_ARGS__, NULL                                                                   \
-    }
+#define NEEDED "--listen 127.0.0.1:0 --token-file t --helper h"
 
-static int parse(const char **argv, struct kage_vmd_options *o)
+/* The arguments as a shell would split them; they live as long as the program. */
+static int parse(const char *text, struct kage_vmd_options *o)
 {
+    static char line[500], name[] = "vmd", *argv[20];
     struct kage_error err = KAGE_ERROR_INIT;
-    int argc = 0, r;
+    char *save = NULL;
+    int argc = 1, r;
 
-    while (argv[argc])
-        argc++;
-    r = kage_vmd_options_parse(argc, (char **)argv, o, &err);
+    strcpy(line, text);
+    argv[0] = name;
+    for (char *a = strtok_r(line, " ", &save); a; a = strtok_r(NULL, " ", &save))
+        argv[argc++] = a;
+    argv[argc] = NULL;
+    r = kage_vmd_options_parse(argc, argv, o, &err);
     assert_true(r == 0 || err.message);
     kage_error_done(&err);
     return r;
@@ -31,10 +35,8 @@ static void all_options(void **state)
 {
     struct kage_vmd_options o;
 
-    assert_int_equal(parse(ARGS("--listen", "127.0.0.1:0", "--token-file", "t", "--helper=h",
-                                "--root", "r", "--cgroup", "c"),
-                           &o),
-                     0);
+    assert_int_equal(
+        parse("--listen 127.0.0.1:0 --token-file t --helper=h --root r --cgroup c", &o), 0);
     assert_string_equal(o.address, "127.0.0.1");
     assert_int_equal(o.port, 0);
     assert_string_equal(o.token_file, "t");
@@ -48,9 +50,9 @@ static void help_needs_nothing_else(void **state)
 {
     struct kage_vmd_options o;
 
-    assert_int_equal(parse(ARGS("--help"), &o), 0);
+    assert_int_equal(parse("--help", &o), 0);
     assert_true(o.help);
-    assert_int_equal(parse(ARGS("--version"), &o), 0);
+    assert_int_equal(parse("--version", &o), 0);
     assert_true(o.version);
 }
 
@@ -58,24 +60,27 @@ static void bad_addresses(void **state)
 {
     static const char *const bad[] = {"127.0.0.1",       "127.0.0.1:",  "127.0.0.1:x",
                                       "127.0.0.1:65536", ":80",         "localhost:80",
-                                      "127.0.0.1:-1",    "127.0.0.1:8 "};
+                                      "127.0.0.1:-1",    "127.0.0.1:8x"};
     struct kage_vmd_options o;
 
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(parse(ARGS("--listen", bad[i], "--token-file", "t", "--helper", "h"), &o),
-                         -1);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        KAGE_CLEANUP(kage_freep)
+        char *line = kage_asprintf("--token-file t --helper h --listen %s", bad[i]);
+
+        assert_int_equal(parse(line, &o), -1);
+    }
 }
 
 static void missing_and_unknown(void **state)
 {
     struct kage_vmd_options o;
 
-    assert_int_equal(parse(ARGS("--listen", "127.0.0.1:0"), &o), -1);
-    assert_int_equal(parse(ARGS("--listen"), &o), -1);
-    assert_int_equal(parse(ARGS("--nonsense"), &o), -1);
-    assert_int_equal(
-        parse(ARGS("--listen", "127.0.0.1:0", "--token-file", "t", "--helper", "h", "extra"), &o),
-        -1);
+    assert_int_equal(parse("--listen 127.0.0.1:0", &o), -1);
+    assert_int_equal(parse("--listen", &o), -1);
+    assert_int_equal(parse("--nonsense", &o), -1);
+    assert_int_equal(parse(NEEDED " extra", &o), -1);
+    assert_int_equal(parse(NEEDED, &o), 0);
+    kage_vmd_options_done(&o);
 }
 
 int main(void)
