@@ -2,5 +2,6 @@ target_sources(kage-core PRIVATE
   diag/registry.c
   diag/source.c
   diag/diag.c
+  diag/suppress.c
   diag/render_text.c
   diag/render_data.c)

@@ -7,3 +7,12 @@ target_link_libraries(test_check PRIVATE PkgConfig::CJSON)
 add_test(NAME golden/check
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/check/run.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/check PROPERTIES LABELS golden TIMEOUT 120)
+
+# cmake -DKAGE_FUZZ=ON -DCMAKE_C_COMPILER=clang -DKAGE_SANITIZE=address,undefined,fuzzer-no-link
+# tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check
+if(KAGE_FUZZ)
+  add_executable(fuzz_spec fuzz/fuzz_spec.c)
+  target_link_libraries(fuzz_spec PRIVATE kage_flags kage-core)
+  target_link_options(fuzz_spec PRIVATE -fsanitize=fuzzer)
+  set_target_properties(fuzz_spec PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endif()

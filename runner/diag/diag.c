@@ -188,6 +188,22 @@ size_t kage_diags_count(const struct kage_diags *d, enum kage_severity severity)
     return d->counts[severity];
 }
 
+void kage_diags_remove(struct kage_diags *d,
+                       bool (*gone)(const struct kage_finding *finding, void *user), void *user)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        if (!gone(d->items[i], user)) {
+            d->items[kept++] = d->items[i];
+            continue;
+        }
+        d->counts[d->items[i]->severity]--;
+        finding_done(d->items[i]);
+        free(d->items[i]);
+    }
+    d->n = kept;
+}
+
 static int by_place(const void *a, const void *b, void *user)
 {
     const struct kage_finding *x = *(struct kage_finding *const *)a;

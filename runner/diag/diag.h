@@ -55,6 +55,12 @@ void kage_finding_also(struct kage_finding *finding, struct kage_span at, const 
  * the file. */
 const char *kage_diags_show(struct kage_diags *diags, const char *s, size_t n);
 
+/* Applies the comments `# kage: ignore=K401,K303 -- reason` of a file to its findings: each goes
+ * for its own line and, when it stands alone, for the one below. A comment that has no effect is
+ * itself a finding. Only warnings and notes can be ignored: a spec with an error in it would not do
+ * what it says. */
+void kage_diags_suppress(struct kage_diags *diags, const char *file);
+
 /* How many findings of this severity there are, those beyond the limit included. */
 size_t kage_diags_count(const struct kage_diags *diags, enum kage_severity severity);
 

@@ -7,6 +7,10 @@
 /* The formats behind kage_diags_render(), one function each. */
 struct kage_source;
 
+/* Takes out every finding for which `gone` says so. */
+void kage_diags_remove(struct kage_diags *diags,
+                       bool (*gone)(const struct kage_finding *finding, void *user), void *user);
+
 struct kage_source *kage_diags_source(struct kage_diags *diags, const char *name);
 
 void kage_render_human(struct kage_diags *diags, bool color, struct kage_buf *out);

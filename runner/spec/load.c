@@ -88,14 +88,13 @@ static void report_no_map(const struct kage_node *root, const char *file, struct
 }
 
 /* From text to draft. False when the file gives nothing that could be judged further. */
-static bool read_draft(struct kage_reader *r, const char *file, const struct kage_buf *text,
+static bool read_draft(struct kage_reader *r, const char *file, const char *text, size_t len,
                        struct kage_draft *draft)
 {
-    const char *data = text->data ? text->data : "";
-    if (kage_foreign_text(file, data, text->len, r->diags))
+    if (kage_foreign_text(file, text, len, r->diags))
         return false;
     size_t before = kage_diags_count(r->diags, KAGE_ERROR);
-    const struct kage_node *root = kage_yaml_parse(r->arena, file, data, text->len, r->diags);
+    const struct kage_node *root = kage_yaml_parse(r->arena, file, text, len, r->diags);
     if (!root && kage_diags_count(r->diags, KAGE_ERROR) > before)
         return false;
     if (root && kage_foreign_tree(root, r->diags))
@@ -117,30 +116,27 @@ static bool read_draft(struct kage_reader *r, const char *file, const struct kag
     return true;
 }
 
-int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *diags,
-                   struct kage_error *err)
+int kage_spec_load_text(const char *file, const char *folder, const char *text, size_t len,
+                        struct kage_spec **ret, struct kage_diags *diags)
 {
-    KAGE_CLEANUP(kage_buf_done) struct kage_buf text = {0};
-    KAGE_CLEANUP(kage_freep) char *folder = NULL;
-    if (read_all(path, &text, err) < 0 || find_folder(path, &folder, err) < 0)
-        return -1;
-
-    const char *shown = strcmp(path, "-") == 0 ? "<stdin>" : path;
-    if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
-        kage_buf_consume(&text, 3); /* a byte order mark says nothing about UTF-8 */
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3; /* a byte order mark says nothing about UTF-8 */
+        len -= 3;
+    }
     struct kage_arena *arena = kage_arena_new();
     struct kage_reader reader = {.arena = arena, .diags = diags};
     struct kage_draft *draft = kage_arena_alloc(arena, sizeof(*draft));
-    draft->spec.file = kage_arena_strdup(arena, shown);
+    draft->spec.file = kage_arena_strdup(arena, file);
     draft->spec.folder = kage_arena_strdup(arena, folder);
     draft->spec.arena = arena;
-    kage_diags_file(diags, shown, text.data ? text.data : "", text.len);
+    kage_diags_file(diags, file, text, len);
 
     size_t before = kage_diags_count(diags, KAGE_ERROR);
-    if (read_draft(&reader, draft->spec.file, &text, draft)) {
+    if (read_draft(&reader, draft->spec.file, text, len, draft)) {
         kage_resolve(&reader, draft);
         kage_check_draft(draft, diags);
     }
+    kage_diags_suppress(diags, file);
     if (kage_diags_count(diags, KAGE_ERROR) > before) {
         kage_arena_free(arena);
         return 1;
@@ -148,6 +144,17 @@ int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *
     kage_resolve_lists(&reader, draft);
     *ret = &draft->spec;
     return 0;
+}
+
+int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *diags,
+                   struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_buf_done) struct kage_buf text = {0};
+    KAGE_CLEANUP(kage_freep) char *folder = NULL;
+    if (read_all(path, &text, err) < 0 || find_folder(path, &folder, err) < 0)
+        return -1;
+    const char *shown = strcmp(path, "-") == 0 ? "<stdin>" : path;
+    return kage_spec_load_text(shown, folder, text.data ? text.data : "", text.len, ret, diags);
 }
 
 void kage_spec_free(struct kage_spec *spec)

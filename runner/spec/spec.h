@@ -166,4 +166,9 @@ struct kage_spec {
 int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *diags,
                    struct kage_error *err);
 
+/* The same for a text that is already in memory. `file` is what findings call it; relative paths
+ * start from `folder`, an absolute path. Never returns -1. */
+int kage_spec_load_text(const char *file, const char *folder, const char *text, size_t len,
+                        struct kage_spec **ret, struct kage_diags *diags);
+
 void kage_spec_free(struct kage_spec *spec);

@@ -1,0 +1,33 @@
+/* libFuzzer: any bytes as a spec. Whatever they are, loading ends, leaks nothing, and either gives
+ * a spec or says why not; every format can show it. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "common/base/buf.h"
+#include "runner/diag/diag.h"
+#include "runner/spec/spec.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct kage_diags *diags = kage_diags_new();
+    struct kage_spec *spec = NULL;
+    int r = kage_spec_load_text("fuzz.yaml", "/tmp", (const char *)data, size, &spec, diags);
+    if ((r == 0) != (spec != NULL) || (r != 0) != (kage_diags_count(diags, KAGE_ERROR) > 0))
+        abort();
+    for (size_t i = 0; spec && i < spec->n_commands; i++) {
+        const struct kage_spec_command *c = &spec->commands[i];
+        if ((c->run != NULL) == (c->n_argv > 0) || !c->user || !c->cwd || !c->shell || !c->name ||
+            !c->n_expect || !c->timeout_ms)
+            abort();
+    }
+    for (int format = KAGE_FORMAT_HUMAN; format <= KAGE_FORMAT_GITHUB; format++) {
+        struct kage_buf out = {0};
+        kage_diags_render(diags, (enum kage_format)format, false, &out);
+        kage_buf_done(&out);
+    }
+    kage_spec_free(spec);
+    kage_diags_free(diags);
+    return 0;
+}
