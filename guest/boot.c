@@ -163,13 +163,29 @@ static void write_resolv_conf(const struct kage_guest *g)
     kage_refusal_done(&ignored);
 }
 
+/* A sysfs shows the interfaces of the network namespace it was mounted from. The one that commands
+ * see is theirs, so that it does not tell of the control network. */
+static int populate_for_commands(const struct kage_guest *g, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_closep) int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int theirs = g->open_net_fd >= 0 ? g->open_net_fd : g->quiet_net_fd;
+    int r;
+
+    if (own < 0 || setns(theirs, CLONE_NEWNET) < 0)
+        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot enter the commands' network");
+    r = kage_sysroot_populate(SYSROOT, err);
+    if (setns(own, CLONE_NEWNET) < 0)
+        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot leave the commands' network");
+    return r;
+}
+
 int kage_boot_enter_root(struct kage_guest *g, struct kage_error *err)
 {
     if (mkdir(SYSROOT, 0755) < 0 && errno != EEXIST)
         return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot make %s", SYSROOT);
     if (mount(IMAGE, SYSROOT, NULL, MS_BIND, NULL) < 0)
         return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot use %s as the root", IMAGE);
-    if (kage_sysroot_populate(SYSROOT, err) < 0 || kage_sysroot_enter(SYSROOT, err) < 0)
+    if (populate_for_commands(g, err) < 0 || kage_sysroot_enter(SYSROOT, err) < 0)
         return -1;
     if (sethostname("kage", 4) < 0)
         return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot set the host name");

@@ -294,6 +294,25 @@ int kage_mount_add(struct kage_guest *guest, const struct kage_msg *m, struct ka
     return 0;
 }
 
+/* By the folder above it, opened without following links: a command may have put a link there
+ * since, and what it leads to is not to be unmounted. */
+static int detach(const char *point)
+{
+    const char *name = strrchr(point, '/') + 1;
+    KAGE_CLEANUP(kage_freep) char *parent = kage_strndup(point, (size_t)(name - point));
+    KAGE_CLEANUP(kage_closep) int dir = open_point(parent);
+    int r, e;
+
+    if (dir < 0 || fchdir(dir) < 0)
+        return -1;
+    r = umount2(name, UMOUNT_NOFOLLOW);
+    e = errno;
+    if (chdir("/") < 0)
+        return -1;
+    errno = e;
+    return r;
+}
+
 int kage_mount_remove(struct kage_guest *guest, const struct kage_msg *m, struct kage_refusal *why)
 {
     const char *point = m->unmount.mount_point;
@@ -305,8 +324,7 @@ int kage_mount_remove(struct kage_guest *guest, const struct kage_msg *m, struct
     entry = *at;
     if (!entry)
         return kage_refuse(why, KAGE_RPC_MOUNT, EINVAL, "'%s' was not mounted by a request", point);
-    /* Running commands have it in namespaces of their own and keep it until they end. */
-    if (umount2(point, UMOUNT_NOFOLLOW) < 0)
+    if (detach(point) < 0)
         return kage_refuse(why, KAGE_RPC_MOUNT, errno, "cannot unmount '%s'", point);
     *at = entry->next;
     free(entry->point);

@@ -111,22 +111,40 @@ static void join_group(struct kage_buf *groups, int64_t gid, const char *user)
 
 static int make_home(const char *home, uid_t uid, gid_t gid, struct kage_refusal *why)
 {
-    struct stat st;
     const char *name = strrchr(home, '/');
     KAGE_CLEANUP(kage_freep) char *parent = kage_strndup(home, (size_t)(name - home));
+    struct stat st;
 
     if (*parent && kage_make_folders(parent) < 0)
         return kage_refuse(why, KAGE_RPC_USER, errno, "cannot make the folder '%s'", parent);
-    if (mkdir(home, 0700) < 0 && errno != EEXIST)
+    if (mkdir(home, 0700) == 0)
+        return lchown(home, uid, gid) == 0
+                   ? 0
+                   : kage_refuse(why, KAGE_RPC_USER, errno, "cannot give away '%s'", home);
+    if (errno != EEXIST)
         return kage_refuse(why, KAGE_RPC_USER, errno, "cannot make the home '%s'", home);
+    /* One that was there, a share or a folder of the system, stays whose it is. */
     if (lstat(home, &st) < 0 || !S_ISDIR(st.st_mode))
         return kage_refuse(why, KAGE_RPC_USER, ENOTDIR, "the home '%s' is no folder", home);
-    /* A home that was there may be a share or another's folder: then it stays as it is. */
-    if (st.st_uid != 0 || uid == 0)
+    return 0;
+}
+
+/* Only a folder that is the user's own. */
+static int remove_home(const struct kage_user *user, struct kage_refusal *why)
+{
+    struct stat st;
+
+    if (lstat(user->home, &st) < 0 && errno == ENOENT)
         return 0;
-    if (lchown(home, uid, gid) < 0)
-        return kage_refuse(why, KAGE_RPC_USER, errno, "cannot give the home '%s' to its user",
-                           home);
+    if (kage_mount_point_check(user->home, why) < 0 || !S_ISDIR(st.st_mode) ||
+        st.st_uid != user->uid)
+        return kage_refuse(why, KAGE_RPC_USER, EPERM,
+                           "the session is gone; its home '%s' is not its own and stays",
+                           user->home);
+    if (kage_remove_tree(user->home) < 0)
+        return kage_refuse(why, KAGE_RPC_USER, errno,
+                           "the session is gone, but its home '%s' could not be removed whole",
+                           user->home);
     return 0;
 }
 
@@ -315,12 +333,8 @@ int kage_session_destroy(struct kage_guest *guest, const struct kage_msg *m,
         forget("/etc/group", user.name, true, 0644, why) == 0 &&
         forget("/etc/shadow", user.name, false, 0600, why) == 0)
         r = 0;
-    if (r == 0 && m->session_destroy.delete_home) {
-        if (kage_mount_point_check(user.home, why) < 0 || kage_remove_tree(user.home) < 0)
-            r = kage_refuse(why, KAGE_RPC_USER, why->message ? 0 : errno,
-                            "the session is gone, but its home '%s' could not be removed whole",
-                            user.home);
-    }
+    if (r == 0 && m->session_destroy.delete_home)
+        r = remove_home(&user, why);
     kage_user_done(&user);
     return r;
 }

@@ -73,6 +73,16 @@ class System(VmdTestCase):
         for uid in (0, 65535, 4000):
             await self.assert_error(c, E_USER, SESSION_DESTROY, {"uid": uid, "delete_home": True})
 
+    async def test_a_home_that_was_there_stays_whose_it_is(self):
+        c = await self.connect()
+        os.mkdir(self.path("/shared"), 0o755)
+        self.assertEqual((await c.request(SESSION_CREATE, {"uid": 1250, "home": "/shared"}))[0], OK)
+        self.assertEqual(os.stat(self.path("/shared")).st_uid, 0)
+        reply = await self.assert_error(c, E_USER, SESSION_DESTROY, {"uid": 1250, "delete_home": True}, text="stays")
+        self.assertEqual(reply["errno"], 1)
+        self.assertTrue(os.path.isdir(self.path("/shared")))
+        self.assertNotIn("1250", self.read("/etc/passwd"))
+
     async def test_databases_that_are_not_files(self):
         """A command can put anything at these paths; vmd must not hang on it."""
         c = await self.connect()
@@ -120,6 +130,15 @@ class System(VmdTestCase):
         self.assertEqual((await c.request(UNMOUNT, {"mount_point": "/late"}))[0], OK)
         await c.request(STDIN, {"handle": spawned["handle"], "data": "\n"})
         self.assertEqual((await c.finish(spawned["id"])).stdout, b"end\n")
+
+    async def test_unmount_follows_no_link(self):
+        c = await self.connect(hello=[])
+        point = {"mount_point": "/trap/proc"}
+        await c.request(MOUNT, {"fs": "tmpfs", **point})
+        result = await c.run("sh", "-c", "mv /trap /moved && ln -s / /trap")
+        if result.code == 0:  # newer kernels let a folder with a mount in another namespace move
+            await self.assert_error(c, E_MOUNT, UNMOUNT, point)
+            self.assertEqual((await c.run("cat", "/proc/version")).code, 0)
 
     async def test_mount_points(self):
         c = await self.connect(hello=[])
