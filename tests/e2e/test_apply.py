@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
-import stat
+import socket
 import subprocess
+import threading
 import unittest
 import xml.etree.ElementTree
 
@@ -317,13 +318,20 @@ class Reports(Kage):
 
 class Network(Kage):
     def test_off_reaches_nothing_and_on_reaches_the_host(self):
-        import socket
-
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
         self.addCleanup(listener.close)
         port = listener.getsockname()[1]
+
+        def serve():
+            while True:
+                try:
+                    listener.accept()[0].close()
+                except OSError:
+                    return
+
+        threading.Thread(target=serve, daemon=True).start()
         p = self.apply(
             f"""
             version: 1
