@@ -354,8 +354,7 @@ class Network(Kage):
             image: tiny
             network: on
             commands:
-              - run: nc -w 5 10.0.3.2 {port} </dev/null
-              - run: "! nc -w 2 10.0.2.15 8080 </dev/null"
+              - run: timeout 20 nc -w 5 10.0.3.2 {port} </dev/null
               - run: "! nc -w 2 10.0.3.15 8080 </dev/null"
               - run: "! nc -w 2 10.0.3.2 {port} </dev/null"
                 network: off
