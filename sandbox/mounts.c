@@ -8,11 +8,13 @@
  * /proc files are guarded by the owner's uid more often than by a capability, so
  * root without any capability could still write core_pattern (a command the
  * kernel runs as the real root), sysrq-trigger or PCI configuration space.
- * These are the parts Docker and Podman close, less those that kernels no longer
- * have. What a kernel lacks is skipped: nothing to mask.
+ * These are the parts that Docker and Podman close, less those that kernels no
+ * longer have, and what else a walk through /proc finds writable. What a kernel
+ * lacks is skipped: nothing to mask.
  */
 static const char *const read_only[] = {
-    "/proc/sys", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/acpi", "/proc/scsi",
+    "/proc/sys",  "/proc/bus",  "/proc/fs",       "/proc/irq",
+    "/proc/acpi", "/proc/scsi", "/proc/pressure", "/proc/dynamic_debug",
 };
 
 static const char *const hidden[] = {
