@@ -1,6 +1,5 @@
 #include "common/loop/ws.h"
 
-#include <libwebsockets.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,6 +8,7 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/loop/loop.h"
+#include "common/loop/lws.h"
 
 /*
  * Theory of operation. libwebsockets waits with its own poll(); Debian builds it
@@ -21,7 +21,9 @@
  * the socket takes them, so what is queued is known and senders can be held back.
  */
 
-#define AUTH_HEADER_MAX 512
+/* All headers of one request. A browser sends a server on 127.0.0.1 the cookies of every other one
+ * there, whatever its port. */
+#define HEADERS_MAX (16 * 1024)
 #define SERVICE_BUFFER (64 * 1024)
 /* The library sizes its descriptor table by RLIMIT_NOFILE. Container runtimes set that to a
  * billion; past this many we tell it to use a small table instead. */
@@ -64,13 +66,12 @@ struct kage_ws {
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *session, void *in,
                   size_t len);
 
-/* The library keeps the connection pointer in the per-session memory of server connections and
- * gets it as userdata for clients; `session` points to the pointer in one case, is it in the other.
- */
+/* `session` is a struct kage_lws_session for connections to a listener, and for clients the
+ * struct kage_ws_conn itself, which the library gets as userdata. */
 static const struct lws_protocols server_protocols[] = {
     {.name = "kage",
      .callback = on_lws,
-     .per_session_data_size = sizeof(struct kage_ws_conn *),
+     .per_session_data_size = sizeof(struct kage_lws_session),
      .rx_buffer_size = SERVICE_BUFFER,
      .id = 1},
     {0},
@@ -241,26 +242,6 @@ static int on_receive(struct kage_ws_conn *conn, const void *data, size_t len)
 
 /* ---- the library's callback ---- */
 
-static int authorize(struct lws *wsi)
-{
-    struct listener *l = lws_vhost_user(lws_get_vhost(wsi));
-    char auth[AUTH_HEADER_MAX], origin[AUTH_HEADER_MAX];
-    const char *bearer = NULL;
-    bool has_origin = lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) > 0 ||
-                      lws_hdr_total_length(wsi, WSI_TOKEN_SWORIGIN) > 0;
-
-    if (lws_hdr_copy(wsi, auth, sizeof auth, WSI_TOKEN_HTTP_AUTHORIZATION) > 0 &&
-        !strncasecmp(auth, "Bearer ", 7))
-        bearer = auth + 7;
-    if (has_origin && lws_hdr_copy(wsi, origin, sizeof origin, WSI_TOKEN_ORIGIN) <= 0)
-        strcpy(origin, "?");
-    if (!l->handler->authorize ||
-        l->handler->authorize(bearer, has_origin ? origin : NULL, l->user))
-        return 0;
-    lws_return_http_status(wsi, HTTP_STATUS_UNAUTHORIZED, NULL);
-    return -1;
-}
-
 static int add_bearer(struct kage_ws_conn *conn, unsigned char **p, unsigned char *end)
 {
     char *value = kage_asprintf("Bearer %s", conn->bearer);
@@ -273,27 +254,31 @@ static int add_bearer(struct kage_ws_conn *conn, unsigned char **p, unsigned cha
 }
 
 static int on_server(struct lws *wsi, enum lws_callback_reasons reason,
-                     struct kage_ws_conn **session, void *in, size_t len)
+                     struct kage_lws_session *session, void *in, size_t len)
 {
     struct kage_ws *ws = lws_context_user(lws_get_context(wsi));
     struct listener *l = lws_vhost_user(lws_get_vhost(wsi));
 
     switch (reason) {
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
-        return authorize(wsi);
+        return kage_http_on_upgrade(wsi, l->handler, l->user);
     case LWS_CALLBACK_HTTP:
-        lws_return_http_status(wsi, HTTP_STATUS_NOT_FOUND, NULL);
-        return -1;
+        return kage_http_on_request(wsi, session, in, l->handler, l->user);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return kage_http_on_writable(wsi, session);
+    case LWS_CALLBACK_CLOSED_HTTP:
+        kage_http_on_closed(session);
+        return 0;
     case LWS_CALLBACK_ESTABLISHED:
-        *session = conn_new(ws, wsi, l->handler, l->user, l->rx_max);
-        return conn_open(*session);
+        session->conn = conn_new(ws, wsi, l->handler, l->user, l->rx_max);
+        return conn_open(session->conn);
     case LWS_CALLBACK_RECEIVE:
-        return *session ? on_receive(*session, in, len) : -1;
+        return session->conn ? on_receive(session->conn, in, len) : -1;
     case LWS_CALLBACK_SERVER_WRITEABLE:
-        return *session ? on_writable(*session) : -1;
+        return session->conn ? on_writable(session->conn) : -1;
     case LWS_CALLBACK_CLOSED:
-        if (session && *session)
-            conn_gone(KAGE_TAKE(*session), "the connection was closed");
+        if (session && session->conn)
+            conn_gone(KAGE_TAKE(session->conn), "the connection was closed");
         return 0;
     default:
         return 0;
@@ -382,6 +367,7 @@ int kage_ws_new(struct kage_loop *loop, struct kage_ws **ret, struct kage_error 
         .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DISABLE_OS_CA_CERTS |
                    LWS_SERVER_OPTION_SKIP_SERVER_CANONICAL_NAME,
         .pt_serv_buf_size = SERVICE_BUFFER,
+        .max_http_header_data = HEADERS_MAX,
         .retry_and_idle_policy = &no_idle_policy,
         .user = ws,
     };

@@ -6,6 +6,8 @@
 
 #include "common/base/error.h"
 
+struct kage_http_request;
+struct kage_http_response;
 struct kage_loop;
 
 /*
@@ -27,6 +29,11 @@ struct kage_ws_handler {
     /* Server only: the decision on an upgrade, before on_open. bearer is the token of
      * "Authorization: Bearer …" or NULL; origin the Origin header or NULL. */
     bool (*authorize)(const char *bearer, const char *origin, void *user);
+    /* Server only, in place of authorize: 0 admits, else it is the HTTP status of the refusal. */
+    unsigned (*on_upgrade)(const struct kage_http_request *request, void *user);
+    /* Server only: answers a plain HTTP request; see http.h. Without it, everything is 404. */
+    void (*on_request)(const struct kage_http_request *request, struct kage_http_response *response,
+                       void *user);
 };
 
 /* Senders are expected to stop at this many queued bytes and to go on at on_drain. */
