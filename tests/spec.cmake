@@ -8,9 +8,11 @@ add_test(NAME golden/check
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/check/run.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/check PROPERTIES LABELS golden TIMEOUT 120)
 
-# cmake -DKAGE_FUZZ=ON -DCMAKE_C_COMPILER=clang -DKAGE_SANITIZE=address,undefined,fuzzer-no-link
+# cmake --preset fuzz, then
 # tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check
 if(KAGE_FUZZ)
+  target_compile_options(kage_flags INTERFACE -fsanitize=fuzzer-no-link)
+  target_link_options(kage_flags INTERFACE -fsanitize=fuzzer-no-link)
   add_executable(fuzz_spec fuzz/fuzz_spec.c)
   target_link_libraries(fuzz_spec PRIVATE kage_flags kage-core)
   target_link_options(fuzz_spec PRIVATE -fsanitize=fuzzer)

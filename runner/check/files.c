@@ -115,7 +115,8 @@ static void check_source(const struct kage_draft *draft, const struct kage_draft
     for (size_t i = 0; i < draft->n_shares; i++) {
         const struct kage_draft_share *share = &draft->shares[i];
         if (strcmp(share->share.name, d->mount.source) != 0) {
-            kage_suggest(&s, d->mount.source, share->share.name, share->share.name);
+            if (i < KAGE_CHECK_CANDIDATES)
+                kage_suggest(&s, d->mount.source, share->share.name, share->share.name);
             continue;
         }
         if (d->writable_at.loc.line && d->mount.writable && !share->share.writable) {
@@ -135,20 +136,24 @@ static void check_source(const struct kage_draft *draft, const struct kage_draft
         kage_finding_help(f, "add it under 'shares'");
 }
 
-static void compare_targets(const struct kage_draft_mount *earlier,
+/* Returns whether the later mount covers the earlier one. */
+static bool compare_targets(const struct kage_draft_mount *earlier,
                             const struct kage_draft_mount *later, struct kage_diags *diags)
 {
     const char *a = earlier->mount.target, *b = later->mount.target;
+    if (!within(a, b))
+        return false;
     if (strcmp(a, b) == 0) {
         struct kage_finding *f = kage_diags_add(diags, K305_TARGET_TWICE, later->target_at,
                                                 "'%s' is mounted on twice", show(diags, b));
         kage_finding_also(f, earlier->target_at, "the first mount is here");
-    } else if (within(a, b)) {
+    } else {
         struct kage_finding *f = kage_diags_add(diags, K306_TARGET_HIDES, later->target_at,
                                                 "this mount hides '%s'", show(diags, a));
         kage_finding_help(f, "mount the outer folder first");
         kage_finding_also(f, earlier->target_at, "it was mounted here");
     }
+    return true;
 }
 
 void kage_check_mounts(const struct kage_draft *draft, struct kage_diags *diags)
@@ -161,7 +166,7 @@ void kage_check_mounts(const struct kage_draft *draft, struct kage_diags *diags)
             continue;
         check_target(d, diags);
         for (size_t k = 0; k < i; k++)
-            if (draft->mounts[k].mount.target)
-                compare_targets(&draft->mounts[k], d, diags);
+            if (draft->mounts[k].mount.target && compare_targets(&draft->mounts[k], d, diags))
+                break;
     }
 }

@@ -14,8 +14,9 @@
  */
 
 /* Copies the next simple command of a script to out, its words separated by single spaces.
- * Comments are left out; quotes are kept as they are. Returns false at the end. */
-static bool next_command(const char **script, struct kage_buf *out)
+ * Comments are left out; quotes are kept as they are. *start is where it begins. Returns false at
+ * the end. */
+static bool next_command(const char **script, struct kage_buf *out, const char **start)
 {
     const char *s = *script;
     while (*s && (isspace((unsigned char)*s) || strchr(";&|()", *s)))
@@ -23,6 +24,7 @@ static bool next_command(const char **script, struct kage_buf *out)
     if (!*s)
         return false;
     kage_buf_clear(out);
+    *start = s;
     char quote = '\0';
     for (; *s; s++) {
         if (quote) {
@@ -89,17 +91,36 @@ static bool installs_packages(const char *command)
     return false;
 }
 
-static void check_simple_command(const struct kage_draft_command *d, const char *words,
-                                 struct kage_diags *diags)
+/* A simple command and where to find it: `line` is counted on from command to command, so that a
+ * long script is walked once. */
+struct simple_command {
+    const struct kage_draft_command *of;
+    const char *words;
+    const char *start; /* NULL: it is an argv, not a part of a script */
+    int line;
+};
+
+/* Where in the file a command of a script stands. The lines of a block follow the one with the
+ * '|'; where that does not hold (folded text), the command is not found there. */
+static struct kage_span place_of(const struct simple_command *c, struct kage_diags *diags)
+{
+    struct kage_span at = c->of->what_at;
+    if (c->start)
+        kage_diags_find(diags, at.loc.file, c->line, c->start, strcspn(c->start, " \t\r\n;&|()"),
+                        &at);
+    return at;
+}
+
+static void check_simple_command(const struct simple_command *c, struct kage_diags *diags)
 {
     struct kage_finding *f;
-    if (!d->command.network && installs_packages(words)) {
-        f = kage_diags_add(diags, K501_INSTALL_OFFLINE, d->what_at,
+    if (!c->of->command.network && installs_packages(c->words)) {
+        f = kage_diags_add(diags, K501_INSTALL_OFFLINE, place_of(c, diags),
                            "this installs packages, and the command has no network");
         kage_finding_help(f, "write 'network: on' for the job, or put the packages into the image");
     }
-    if (first_word_is(words, "sudo")) {
-        f = kage_diags_add(diags, K506_SUDO, d->what_at, "sudo cannot gain anything here");
+    if (first_word_is(c->words, "sudo")) {
+        f = kage_diags_add(diags, K506_SUDO, place_of(c, diags), "sudo cannot gain anything here");
         kage_finding_help(f, "leave it out and give the command 'user: root'");
     }
 }
@@ -120,9 +141,16 @@ static void check_script(const struct kage_draft_command *d, struct kage_diags *
             kage_diags_add(diags, K508_CRLF_IN_RUN, d->what_at, "the script has carriage returns"),
             "write \\n alone, or a block with '|'");
     KAGE_CLEANUP(kage_buf_done) struct kage_buf words = {0};
-    while (next_command(&run, &words))
-        if (words.data)
-            check_simple_command(d, words.data, diags);
+    struct simple_command c = {.of = d, .line = d->what_at.loc.line};
+    bool block = d->what_at.width == 1; /* on more than one line of the file */
+    c.line += block;
+    for (const char *seen = run; next_command(&run, &words, &c.start);) {
+        for (; seen < c.start; seen++)
+            c.line += block && *seen == '\n';
+        c.words = words.data;
+        if (c.words)
+            check_simple_command(&c, diags);
+    }
 }
 
 static bool is_shell_syntax(const char *arg)
@@ -163,7 +191,7 @@ static void check_argv(const struct kage_draft_command *d, struct kage_diags *di
         kage_finding_help(f, "use 'run' for a script");
     }
     if (words.data)
-        check_simple_command(d, words.data, diags);
+        check_simple_command(&(struct simple_command){.of = d, .words = words.data}, diags);
 }
 
 static bool is_home(const char *path)

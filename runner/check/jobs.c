@@ -59,7 +59,8 @@ static void check_user(const struct kage_draft *draft, const char *name, struct 
         const char *known = draft->users[i].user.name;
         if (strcmp(known, name) == 0)
             return;
-        kage_suggest(&s, name, known, known);
+        if (i < KAGE_CHECK_CANDIDATES)
+            kage_suggest(&s, name, known, known);
     }
     struct kage_finding *f =
         kage_diags_add(diags, K301_UNDEFINED_USER, at, "there is no user '%s'", show(diags, name));

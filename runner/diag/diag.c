@@ -108,6 +108,12 @@ static bool same_finding(const struct kage_finding *a, const struct kage_finding
 struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code code,
                                     struct kage_span at, const char *fmt, ...)
 {
+    finding_done(&d->spill);
+    if (d->n >= MAX_FINDINGS) { /* counted, and cheap however many there are */
+        d->spill = (struct kage_finding){.code = code, .severity = kage_code_find(code)->severity};
+        d->counts[d->spill.severity]++;
+        return &d->spill;
+    }
     struct kage_buf text = {0};
     va_list ap;
     va_start(ap, fmt);
@@ -122,7 +128,6 @@ struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code co
         .order = d->n,
     };
     adopt(d, &f.at);
-    finding_done(&d->spill);
     for (size_t i = 0; i < d->n; i++) {
         if (same_finding(d->items[i], &f)) {
             d->spill = f;
@@ -130,10 +135,6 @@ struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code co
         }
     }
     d->counts[f.severity]++;
-    if (d->n >= MAX_FINDINGS) {
-        d->spill = f;
-        return &d->spill;
-    }
     d->items = kage_array_grow(d->items, &d->cap, d->n + 1, sizeof(struct kage_finding *));
     d->items[d->n] = kage_memdup(&f, sizeof(f));
     d->sorted = false;
@@ -164,10 +165,22 @@ void kage_finding_also(struct kage_finding *f, struct kage_span at, const char *
     f->also.loc.file = f->at.loc.file;
 }
 
+bool kage_diags_find(struct kage_diags *d, const char *file, int line, const char *text, size_t len,
+                     struct kage_span *ret)
+{
+    struct kage_source *source = kage_diags_source(d, file);
+    int col = source ? kage_source_find(source, line, text, len) : 0;
+    if (col > 0)
+        *ret = (struct kage_span){{source->name, line, col}, (int)len};
+    return col > 0;
+}
+
 const char *kage_diags_show(struct kage_diags *d, const char *s, size_t n)
 {
     struct kage_buf text = {0};
     size_t i = 0;
+    if (d->n >= MAX_FINDINGS) /* nobody will see it */
+        return "";
     for (int seen = 0; i < n && seen < MAX_SHOWN; seen++) {
         int cp;
         size_t bytes = kage_text_next(s + i, n - i, &cp);

@@ -51,6 +51,10 @@ void kage_finding_help(struct kage_finding *finding, const char *fmt, ...)
 void kage_finding_also(struct kage_finding *finding, struct kage_span at, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Looks for a text on one line of a file. Returns false, leaving *ret alone, if it is not there. */
+bool kage_diags_find(struct kage_diags *diags, const char *file, int line, const char *text,
+                     size_t len, struct kage_span *ret);
+
 /* A short copy of s, made safe to print, that lives as long as diags: for messages that quote
  * the file. */
 const char *kage_diags_show(struct kage_diags *diags, const char *s, size_t n);

@@ -184,6 +184,18 @@ int kage_source_word(struct kage_source *s, int line, int col)
     return width > 0 ? width : 1;
 }
 
+int kage_source_find(struct kage_source *s, int line, const char *text, size_t len)
+{
+    size_t start, end;
+    if (len == 0 || !find_line(s, line, &start, &end))
+        return 0;
+    const char *at = memmem(s->text + start, end - start, text, len);
+    int col = 1;
+    for (const char *p = s->text + start; at && p < at; p++)
+        col += (*p & 0xc0) != 0x80;
+    return at ? col : 0;
+}
+
 bool kage_source_show(struct kage_source *s, int line, int col, int width, struct kage_buf *out,
                       int *ret_indent, int *ret_cells)
 {

@@ -34,6 +34,9 @@ bool kage_source_show(struct kage_source *source, int line, int col, int width,
 /* Code points of the word or quoted text that starts at a place. */
 int kage_source_word(struct kage_source *source, int line, int col);
 
+/* Column at which a text first stands on a line; 0 if it does not. */
+int kage_source_find(struct kage_source *source, int line, const char *text, size_t len);
+
 /* One code point of s[0..n): its bytes (at least 1) and, in *cp, its value or -1 where it is not
  * valid UTF-8. */
 size_t kage_text_next(const char *s, size_t n, int *cp);

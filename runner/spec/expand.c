@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "runner/spec/reader.h"
@@ -39,15 +40,22 @@ static bool take_apart(const char *s, struct reference *ref)
     return !memchr(ref->rest, '$', ref->rest_len);
 }
 
-static struct kage_span inside(const struct kage_node *node, size_t offset, size_t len)
+/* One text while it is expanded. Columns are counted on from reference to reference. */
+struct expansion {
+    const struct kage_node *node;
+    size_t counted; /* bytes, and the code points they are */
+    int chars;
+    struct kage_buf out;
+};
+
+static struct kage_span inside(struct expansion *e, const char *from, size_t len)
 {
-    struct kage_span at = node->at;
-    if (!node->one_line)
+    struct kage_span at = e->node->at;
+    if (!e->node->one_line)
         return at;
-    int chars = node->style == KAGE_STYLE_QUOTED ? 1 : 0;
-    for (size_t i = 0; i < offset; i++)
-        chars += (node->text[i] & 0xc0) != 0x80;
-    at.loc.col += chars;
+    for (; e->node->text + e->counted < from; e->counted++)
+        e->chars += (e->node->text[e->counted] & 0xc0) != 0x80;
+    at.loc.col += e->chars + (e->node->style == KAGE_STYLE_QUOTED);
     at.width = (int)len;
     return at;
 }
@@ -63,12 +71,29 @@ static bool listed(const struct kage_reader *r, const char *name, size_t n)
     return false;
 }
 
+/* All values together. Many references to a large variable could fill the memory otherwise. */
+#define MAX_EXPANDED ((size_t)4 * 1024 * 1024)
+
+static bool add_text(struct kage_reader *r, const char *text, size_t n, struct kage_span at,
+                     struct kage_buf *out)
+{
+    if (r->expanded > MAX_EXPANDED)
+        return false; /* reported when the limit was passed */
+    r->expanded += n;
+    if (r->expanded > MAX_EXPANDED) {
+        kage_diags_add(r->diags, K112_TOO_BIG, at, "variables bring in more than 4 MiB of text");
+        return false;
+    }
+    kage_buf_add(out, text, n);
+    return true;
+}
+
 static bool add_value(struct kage_reader *r, const struct reference *ref, struct kage_span at,
                       struct kage_buf *out)
 {
     struct kage_finding *f;
-    const char *name = kage_arena_strndup(r->arena, ref->name, ref->name_len);
-    const char *shown = kage_diags_show(r->diags, name, ref->name_len);
+    KAGE_CLEANUP(kage_freep) char *name = kage_strndup(ref->name, ref->name_len);
+    const char *shown = name; /* letters, digits, '_' and '.' */
     if (strncmp(name, "matrix.", 7) == 0) {
         kage_diags_add(r->diags, K212_UNSUPPORTED, at,
                        "'matrix' is not supported by this version of kage yet");
@@ -96,14 +121,10 @@ static bool add_value(struct kage_reader *r, const struct reference *ref, struct
                        shown);
         return false;
     }
-    if (value) {
-        kage_buf_adds(out, value);
-        return true;
-    }
-    if (ref->op == '-') {
-        kage_buf_add(out, ref->rest, ref->rest_len);
-        return true;
-    }
+    if (value)
+        return add_text(r, value, strlen(value), at, out);
+    if (ref->op == '-')
+        return add_text(r, ref->rest, ref->rest_len, at, out);
     if (ref->op == '?' && ref->rest_len) {
         kage_diags_add(r->diags, K321_UNSET_VARIABLE, at, "variable '%s' is not set: %s", shown,
                        kage_diags_show(r->diags, ref->rest, ref->rest_len));
@@ -119,23 +140,23 @@ char *kage_expand(struct kage_reader *r, const struct kage_node *node)
     const char *s = node->text;
     if (!strstr(s, "${"))
         return node->text;
-    struct kage_buf out = {0};
+    struct expansion e = {.node = node};
     bool ok = true;
     while (*s) {
         const char *dollar = strchr(s, '$');
         if (!dollar) {
-            kage_buf_adds(&out, s);
+            kage_buf_adds(&e.out, s);
             break;
         }
-        kage_buf_add(&out, s, (size_t)(dollar - s));
+        kage_buf_add(&e.out, s, (size_t)(dollar - s));
         s = dollar;
         if (s[1] == '$' && s[2] == '{') {
-            kage_buf_adds(&out, "${");
+            kage_buf_adds(&e.out, "${");
             s += 3;
             continue;
         }
         if (s[1] != '{') {
-            kage_buf_addc(&out, *s++);
+            kage_buf_addc(&e.out, *s++);
             continue;
         }
         struct reference ref;
@@ -143,7 +164,7 @@ char *kage_expand(struct kage_reader *r, const struct kage_node *node)
             const char *close = strchr(s, '}');
             size_t len = close ? (size_t)(close - s) + 1 : strlen(s);
             struct kage_finding *f = kage_diags_add(
-                r->diags, K322_BAD_REFERENCE, inside(node, (size_t)(s - node->text), len),
+                r->diags, K322_BAD_REFERENCE, inside(&e, s, len),
                 "'%s' is not a reference to a variable", kage_diags_show(r->diags, s, len));
             kage_finding_help(f, "write ${X}, ${X:-default} or ${X:?message}, or \"$${\" for the "
                                  "characters themselves");
@@ -151,10 +172,10 @@ char *kage_expand(struct kage_reader *r, const struct kage_node *node)
             s += len;
             continue;
         }
-        ok &= add_value(r, &ref, inside(node, (size_t)(s - node->text), ref.len), &out);
+        ok &= add_value(r, &ref, inside(&e, s, ref.len), &e.out);
         s += ref.len;
     }
-    char *text = ok ? kage_arena_strndup(r->arena, out.data ? out.data : "", out.len) : NULL;
-    kage_buf_done(&out);
+    char *text = ok ? kage_arena_strndup(r->arena, e.out.data ? e.out.data : "", e.out.len) : NULL;
+    kage_buf_done(&e.out);
     return text;
 }

@@ -8,6 +8,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
+#include "common/base/text.h"
 #include "runner/check/check.h"
 #include "runner/spec/foreign.h"
 #include "runner/spec/reader.h"
@@ -16,14 +17,15 @@
 
 static int read_all(const char *path, struct kage_buf *text, struct kage_error *err)
 {
+    KAGE_CLEANUP(kage_freep) char *shown = kage_printable(path, strlen(path));
     bool input = strcmp(path, "-") == 0;
     int fd = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     struct stat st;
     int ret = 0;
     if (fd < 0 || fstat(fd, &st) < 0)
-        ret = kage_error_errno(err, KAGE_CLASS_SPEC, errno, "cannot read %s", path);
+        ret = kage_error_errno(err, KAGE_CLASS_SPEC, errno, "cannot read %s", shown);
     else if (S_ISDIR(st.st_mode))
-        ret = kage_error_set(err, KAGE_CLASS_SPEC, "cannot read %s: it is a folder", path);
+        ret = kage_error_set(err, KAGE_CLASS_SPEC, "cannot read %s: it is a folder", shown);
     char chunk[65536];
     /* one byte more than the limit is enough to know that it is passed */
     while (ret == 0 && text->len <= KAGE_YAML_MAX_BYTES) {
@@ -33,7 +35,7 @@ static int read_all(const char *path, struct kage_buf *text, struct kage_error *
         if (n > 0)
             kage_buf_add(text, chunk, (size_t)n);
         else if (errno != EINTR)
-            ret = kage_error_errno(err, KAGE_CLASS_SPEC, errno, "cannot read %s", path);
+            ret = kage_error_errno(err, KAGE_CLASS_SPEC, errno, "cannot read %s", shown);
     }
     if (fd >= 0 && !input)
         close(fd);

@@ -13,6 +13,7 @@ struct kage_reader {
     struct kage_arena *arena; /* outlives the spec */
     struct kage_diags *diags;
     const struct kage_node *host_env; /* the list as written; NULL if there is none */
+    size_t expanded;                  /* bytes that variables have been replaced with */
 };
 
 /* A value's place in the spec, for messages. */

@@ -79,22 +79,31 @@ static int env_by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-/* The command's own on top of the job's, sorted. */
+static void sort_env(struct kage_spec_envs *env)
+{
+    if (env->n)
+        qsort(env->items, env->n, sizeof(*env->items), env_by_name);
+}
+
+/* The command's own on top of the job's, both sorted; where it has none it borrows the job's. */
 static void merge_env(struct kage_reader *r, const struct kage_spec_envs *job,
                       struct kage_spec_envs *own)
 {
-    struct kage_spec_envs all = {0};
-    all.items = kage_arena_alloc(r->arena, (job->n + own->n) * sizeof(*all.items));
-    if (own->n)
-        memcpy(all.items, own->items, own->n * sizeof(*all.items));
-    if (own->n)
-        qsort(all.items, own->n, sizeof(*all.items), env_by_name);
-    all.n = own->n;
-    for (size_t i = 0; i < job->n; i++)
-        if (!own->n || !bsearch(&job->items[i], all.items, own->n, sizeof(*all.items), env_by_name))
-            all.items[all.n++] = job->items[i];
-    if (all.n)
-        qsort(all.items, all.n, sizeof(*all.items), env_by_name);
+    if (own->n == 0) {
+        *own = *job;
+        return;
+    }
+    struct kage_spec_envs all = {
+        .items = kage_arena_alloc(r->arena, (job->n + own->n) * sizeof(*all.items))};
+    sort_env(own);
+    for (size_t i = 0, k = 0; i < job->n || k < own->n;) {
+        int order = i == job->n   ? 1
+                    : k == own->n ? -1
+                                  : strcmp(job->items[i].name, own->items[k].name);
+        all.items[all.n++] = order < 0 ? job->items[i] : own->items[k];
+        i += order <= 0;
+        k += order >= 0;
+    }
     *own = all;
 }
 
@@ -164,6 +173,7 @@ void kage_resolve(struct kage_reader *r, struct kage_draft *draft)
         if (!d->gid_at.loc.line)
             d->user.gid = d->user.uid;
     }
+    sort_env(&draft->env);
     for (size_t i = 0; i < draft->n_commands; i++)
         resolve_command(r, draft, &draft->commands[i]);
 }

@@ -102,8 +102,9 @@ static bool find_line(const char *text, size_t len, int line, const char **start
     const char *s = text, *end = text + len;
     for (int i = 1; i < line; i++) {
         s = memchr(s, '\n', (size_t)(end - s));
-        if (!s++)
+        if (!s)
             return false;
+        s++;
     }
     const char *stop = memchr(s, '\n', (size_t)(end - s));
     *start = s;

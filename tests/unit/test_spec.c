@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -321,6 +322,52 @@ static void many_files_one_collection(void **state)
     assert_int_equal(n, 6);
 }
 
+/* head, n times unit, tail */
+static char *repeat(const char *head, const char *unit, size_t n, const char *tail)
+{
+    struct kage_buf b = {0};
+    kage_buf_adds(&b, head);
+    for (size_t i = 0; i < n; i++)
+        kage_buf_adds(&b, unit);
+    kage_buf_adds(&b, tail);
+    return kage_buf_take(&b);
+}
+
+/* A file full of one mistake, or of one thing that is looked up: quadratic work would show. */
+static void hostile_specs_are_quick(void **state)
+{
+    char *texts[] = {
+        repeat(HEAD "env: {A: \"", "${A}", 250000, "\"}\n" TAIL),
+        repeat(HEAD "host-env: [PATH]\nenv: {A: \"", "${PATH}", 140000, "\"}\n" TAIL),
+        repeat(HEAD "env: {A: \"", "${", 400000, "\"}\n" TAIL),
+        repeat(HEAD "mounts:\n", "- {type: tmpfs, target: /a}\n", 1600, TAIL),
+        repeat(HEAD "commands:\n- run: \"", "sudo;", 200000, "\"\n"),
+        repeat(HEAD "commands:\n- run: |\n", "    sudo\n", 100000, ""),
+        repeat(HEAD "env: {", "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk: 1,", 4900, "}\n" TAIL),
+        repeat(HEAD "# kage: ignore=", "K401,", 200000, "\n" TAIL),
+        repeat(HEAD TAIL "users:\n", "  a: {uid: 5}\n", 1900, ""),
+        repeat(HEAD "commands:\n", "- {exec: [a], user: nobody}\n", 1400, ""),
+    };
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct timespec from, to;
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+        struct kage_diags *own = kage_diags_new();
+        struct kage_spec *spec = NULL;
+        kage_spec_load_text("h.yaml", "/", texts[i], strlen(texts[i]), &spec, own);
+        struct kage_buf out = {0};
+        kage_diags_render(own, KAGE_FORMAT_HUMAN, false, &out);
+        kage_buf_done(&out);
+        kage_spec_free(spec);
+        kage_diags_free(own);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+        double s = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
+        /* the bar is 0.1 s; sanitizers cost up to ten times that */
+        if (s > 1.5)
+            fail_msg("text %zu took %.3f s", i, s);
+        free(texts[i]);
+    }
+}
+
 /* The table itself. */
 static void table_is_sound(void **state)
 {
@@ -523,6 +570,7 @@ int main(void)
         TEST(unreadable_files_are_an_error),
         TEST(standard_input_starts_from_here),
         TEST(many_files_one_collection),
+        cmocka_unit_test(hostile_specs_are_quick),
         cmocka_unit_test(table_is_sound),
         cmocka_unit_test(forms_agree_with_their_regex),
         cmocka_unit_test(units),

@@ -5,9 +5,10 @@
 #   run.sh KAGE             compare; exit 1 and show the differences if there are any
 #   run.sh KAGE --update    write what kage says now; read the diff before committing it
 #
+# cli.cmds has a command line of kage on each line; cli.expected what they print.
 # Besides, every code of the registry must be shown by at least one of them.
 set -u
-[ $# -ge 1 ] || { sed -n '2,8p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,9p' "$0"; exit 2; }
 kage=$(realpath "$1") || exit 2
 update=${2:-}
 cd "$(dirname "$0")" || exit 2
@@ -22,15 +23,19 @@ count=0
 actual=$(mktemp) || exit 2
 trap 'rm -f "$actual"' EXIT
 
+judge() { # EXPECTED
+    count=$((count + 1))
+    if [ "$update" = --update ]; then
+        cmp -s "$actual" "$1" || { cp "$actual" "$1" && echo "updated $1"; }
+    elif ! diff -u "$1" "$actual"; then
+        failed=$((failed + 1))
+    fi
+}
+
 compare() { # NAME.yaml EXPECTED FORMAT
     "$kage" check --format="$3" "$1" >"$actual" 2>&1
     echo "exit $?" >>"$actual"
-    count=$((count + 1))
-    if [ "$update" = --update ]; then
-        cmp -s "$actual" "$2" || { cp "$actual" "$2" && echo "updated $2"; }
-    elif ! diff -u "$2" "$actual"; then
-        failed=$((failed + 1))
-    fi
+    judge "$2"
 }
 
 for spec in *.yaml; do
@@ -40,6 +45,18 @@ for spec in *.yaml; do
         [ -e "$name.$format.expected" ] && compare "$spec" "$name.$format.expected" "$format"
     done
 done
+
+while read -r line; do
+    echo "\$ kage $line"
+    case $line in
+    *'<'*) input=${line#*<} line=${line%<*} ;;
+    *) input=/dev/null ;;
+    esac
+    # shellcheck disable=SC2086 # the words of a line are the arguments
+    "$kage" $line <"$input" 2>&1
+    echo "exit $?"
+done <cli.cmds >"$actual"
+judge cli.expected
 
 for code in $(sed -n 's/^KAGE_CODE(\([0-9]*\),.*/\1/p' ../../../schemas/diagnostics.def); do
     if ! grep -q "\[K$code\]\$" ./*.expected; then
