@@ -42,7 +42,7 @@ static int finish_namespaces(const struct kage_sandbox_options *o, struct kage_f
         return kage_failure_set(f, errno, "make a cgroup namespace");
     if (o->hostname && sethostname(o->hostname, strlen(o->hostname)) < 0)
         return kage_failure_set(f, errno, "set the host name");
-    return kage_mounts_setup(o->uid == 0 && o->profile != KAGE_SANDBOX_NONE, f);
+    return kage_mounts_setup(o, f);
 }
 
 /* Interrupts ppoll(); the work is done outside. */

@@ -60,8 +60,13 @@ int box_setup(void **state)
     close(to);
     /* The caller's may lead through folders that are closed to the command's user. */
     setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
-    /* The helper is not dumpable, and LeakSanitizer cannot look at such a process. */
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
+    /* Sanitizers: LeakSanitizer cannot look at a process that is not dumpable, and
+     * handlers for crashes would make init killable from inside its namespace. */
+    setenv("ASAN_OPTIONS",
+           "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0:handle_sigill=0:"
+           "handle_sigfpe=0:use_sigaltstack=0:disable_coredump=0",
+           1);
+    setenv("UBSAN_OPTIONS", getenv("ASAN_OPTIONS"), 1);
     return 0;
 }
 
