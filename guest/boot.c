@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -127,6 +128,17 @@ static void open_cgroups(struct kage_guest *g)
     kage_cgroups_prepare(g, MEMORY_RESERVE);
 }
 
+/* The modules fit the kernel they came with. Another one may have all of this built in; what is
+ * really missing shows when it is used, and then the console tells the cause. */
+static void load_modules(const struct kage_guest *g)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (kage_modules_load(g->initramfs_fd, MODULES, &err) < 0)
+        dprintf(STDERR_FILENO, "kage: vmd: %s\n", err.message);
+    kage_error_done(&err);
+}
+
 int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
 {
     g->machine = g->owns_root = true;
@@ -140,8 +152,7 @@ int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
     if (open_folder("/", &g->initramfs_fd, err) < 0 || open_folder("/proc", &g->proc_fd, err) < 0 ||
         open_folder("/sys", &g->sys_fd, err) < 0 || open_folder("/dev", &g->block_fd, err) < 0)
         return -1;
-    if (kage_modules_load(g->initramfs_fd, MODULES, err) < 0)
-        return -1;
+    load_modules(g);
     if (kage_network_start_control(err) < 0 || kage_network_make_namespaces(g, err) < 0)
         return -1;
     g->token_fd = open(TOKEN, O_RDONLY | O_CLOEXEC);

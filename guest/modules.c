@@ -31,12 +31,13 @@ int kage_modules_load(int root_fd, const char *list, struct kage_error *err)
         kage_closep(&fd);
         return 0;
     }
-    while (r == 0 && fgets(line, sizeof line, f)) {
+    while (fgets(line, sizeof line, f)) {
         const char *path = line + strspn(line, "/");
 
         line[strcspn(line, "\n")] = '\0';
-        if (*path)
-            r = load(root_fd, path, err);
+        /* The first failure is the cause of those that follow from it. */
+        if (*path && load(root_fd, path, r == 0 ? err : NULL) < 0)
+            r = -1;
     }
     fclose(f);
     return r;

@@ -125,11 +125,28 @@ static int open_fs(const char *type, const char *what, struct kage_refusal *why)
                                  "cannot mount %s: this kernel offers no '%s'", what, type);
 }
 
-static int make_9p(const char *tag, bool read_only, struct kage_refusal *why)
+/* Modules that not every boot needs. What cannot be loaded shows when it is used. A list that has
+ * been gone through is removed: the kernel reads a module whole before it notices it has it. */
+static void load_modules(const struct kage_guest *guest, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("kage/modules.d/%s", name);
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (guest->initramfs_fd < 0)
+        return;
+    if (kage_modules_load(guest->initramfs_fd, list, &err) < 0)
+        kage_error_done(&err);
+    unlinkat(guest->initramfs_fd, list, 0);
+}
+
+static int make_9p(const struct kage_guest *guest, const char *tag, bool read_only,
+                   struct kage_refusal *why)
 {
     KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("the share '%s'", tag);
-    KAGE_CLEANUP(kage_closep) int fs = open_fs("9p", what, why);
+    KAGE_CLEANUP(kage_closep) int fs = -1;
 
+    load_modules(guest, "9p");
+    fs = open_fs("9p", what, why);
     if (fs < 0)
         return -1;
     /* cache=mmap: no stale data between guest and host, and still shared writable mappings, which
@@ -189,16 +206,6 @@ static bool find_disk(const struct kage_guest *guest, const char *serial, char *
     return found;
 }
 
-/* Modules that not every boot needs. What cannot be loaded shows when it is used. */
-static void load_modules(const struct kage_guest *guest, const char *name)
-{
-    KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("kage/modules.d/%s", name);
-    struct kage_error err = KAGE_ERROR_INIT;
-
-    if (guest->initramfs_fd >= 0 && kage_modules_load(guest->initramfs_fd, list, &err) < 0)
-        kage_error_done(&err);
-}
-
 /* Tried in this order; each checks its own magic number. */
 static const char *const disk_types[] = {"ext4", "erofs", "squashfs", "xfs", "btrfs", "vfat"};
 
@@ -244,7 +251,7 @@ static int make(const struct kage_guest *guest, const struct kage_msg *m, struct
     if (!tag || !*tag)
         return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0, "field 'tag' is missing");
     if (!strcmp(fs, "9p"))
-        return make_9p(tag, m->mount.read_only, why);
+        return make_9p(guest, tag, m->mount.read_only, why);
     if (!strcmp(fs, "disk"))
         return make_disk(guest, tag, m->mount.read_only, why);
     return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0,
