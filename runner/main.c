@@ -9,18 +9,10 @@ static const struct verb {
     const char *name, *help;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-#ifdef KAGE_VERB_CHECK
     {"check", "find mistakes in specs, without running them", kage_verb_check},
-#endif
-#ifdef KAGE_VERB_PLAN
     {"plan", "show the machine and the messages a spec would run", kage_verb_plan},
-#endif
-#ifdef KAGE_VERB_APPLY
     {"apply", "run a spec in a fresh virtual machine", kage_verb_apply},
-#endif
-#ifdef KAGE_VERB_IMAGE
     {"image", "build and look at the images machines boot from", kage_verb_image},
-#endif
 };
 
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
