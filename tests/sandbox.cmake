@@ -29,3 +29,7 @@ if(KAGE_TESTS)
       SKIP_RETURN_CODE 77)
   endforeach()
 endif()
+
+add_test(NAME unit/sandbox_docs COMMAND ${CMAKE_COMMAND} -DTOOL=$<TARGET_FILE:sandbox-filters>
+  -DDOC=${CMAKE_SOURCE_DIR}/docs/security.md -P ${CMAKE_CURRENT_LIST_DIR}/unit/sandbox_docs.cmake)
+set_tests_properties(unit/sandbox_docs PROPERTIES LABELS unit TIMEOUT 30)
