@@ -1,7 +1,6 @@
 kage_unit_test(yaml kage-core)
 kage_unit_test(spec kage-core)
-kage_unit_test(check kage-core)
-target_link_libraries(test_check PRIVATE PkgConfig::CJSON)
+kage_unit_test(check kage-core PkgConfig::CJSON)
 
 # A sanitizer's report is no finding: the golden files fit every build.
 add_test(NAME golden/check
