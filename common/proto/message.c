@@ -78,6 +78,7 @@ static const struct field spawn_fields[] = {
     INT("cols", spawn.cols, 0, 1, 65535),
     BOOL("detach", spawn.detach, 0),
     BOOL("no_stdin", spawn.no_stdin, 0),
+    BOOL("builtin", spawn.builtin, 0),
     BOOL("private_network", spawn.private_network, 0),
     INT("max_processes", spawn.max_processes, 0, 1, 4194304),
     INT("max_memory", spawn.max_memory, 0, 1, EXACT_MAX),

@@ -48,6 +48,7 @@ struct kage_msg {
             int64_t rows, cols;
             bool detach;
             bool no_stdin;                     /* standard input is /dev/null */
+            bool builtin;                      /* command is an applet of vmd's own busybox */
             bool private_network;              /* a network namespace of its own, loopback only */
             int64_t max_processes, max_memory; /* memory in bytes */
         } spawn;

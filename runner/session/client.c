@@ -23,6 +23,8 @@ struct kage_client {
     struct request *first, **last;
     uint32_t *expected; /* ids of running processes */
     size_t n_expected, cap_expected;
+    uint32_t *fed; /* ids that were sent standard input */
+    size_t n_fed, cap_fed;
     struct kage_msg hello_ok;
     struct kage_timer *defer_loss;
     enum kage_class lost_class;
@@ -96,12 +98,24 @@ void kage_client_request_msg(struct kage_client *c, const struct kage_msg *msg, 
     kage_buf_done(&payload);
 }
 
+static bool was_fed(const struct kage_client *c, int64_t id)
+{
+    for (size_t i = 0; i < c->n_fed; i++)
+        if (c->fed[i] == id)
+            return true;
+    return false;
+}
+
 void kage_client_stdin(struct kage_client *c, uint32_t id, const void *data, size_t len)
 {
     uint8_t head[KAGE_FRAME_HEADER + 4];
 
     if (!c->conn)
         return;
+    if (!was_fed(c, id)) {
+        c->fed = kage_array_grow(c->fed, &c->cap_fed, c->n_fed + 1, sizeof *c->fed);
+        c->fed[c->n_fed++] = id;
+    }
     kage_frame_header(head, KAGE_MSG_STDIN_RAW, (uint32_t)len + 4);
     for (int i = 0; i < 4; i++)
         head[KAGE_FRAME_HEADER + i] = (uint8_t)(id >> (8 * i));
@@ -165,6 +179,10 @@ static void on_reply(struct kage_client *c, struct kage_msg *msg)
 {
     struct request *r = c->first;
 
+    /* Raw input is answered only when it came too late: the process had ended, or closed its end.
+     * Nothing else that is sent while it runs carries its id. */
+    if (msg->type == KAGE_MSG_ERROR && msg->id != KAGE_UNSET && was_fed(c, msg->id))
+        return;
     if (!r || (msg->type != KAGE_MSG_ERROR && !reply_fits(r->type, msg->type))) {
         broke_protocol(c, msg->type, "a reply that nobody asked for");
         return;
@@ -345,6 +363,7 @@ void kage_client_free(struct kage_client *c)
     kage_timer_free(c->defer_loss);
     kage_msg_done(&c->hello_ok);
     free(c->expected);
+    free(c->fed);
     free(c->lost_why);
     free(c);
 }

@@ -44,7 +44,8 @@ void kage_client_request(struct kage_client *client, enum kage_msg_type type, co
 /* Encodes and sends. */
 void kage_client_request_msg(struct kage_client *client, const struct kage_msg *msg,
                              kage_client_fn fn, void *user);
-/* Sends bytes of standard input to the process spawned under id; no reply. */
+/* Sends bytes of standard input to the process spawned under id; no reply. Requests about a process
+ * that is fed this way name it by its handle and carry no id. */
 void kage_client_stdin(struct kage_client *client, uint32_t id, const void *data, size_t len);
 
 /* Says that a process under this id is expected to report output and an exit. */

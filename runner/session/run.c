@@ -179,6 +179,8 @@ static char *while_doing(const struct kage_run *run)
 
     if (!run->ready)
         return kage_strdup("while it booted");
+    if (!run->command_running && run->options->on_up)
+        return kage_strdup("while it was up");
     if (!run->command_running)
         return kage_strdup("while the job was set up");
     step = &run->plan->steps[run->next_step];
@@ -196,13 +198,17 @@ static void on_loss_timer(void *user)
 
 /* ---- QEMU and the console ---- */
 
-static void drain_console(struct kage_run *run)
+static ssize_t read_console(struct kage_run *run)
 {
     char chunk[16384];
-    ssize_t n;
+    ssize_t n = recv(run->qemu.console_fd, chunk, sizeof chunk, MSG_DONTWAIT);
 
-    while ((n = recv(run->qemu.console_fd, chunk, sizeof chunk, MSG_DONTWAIT)) > 0)
-        kage_console_add(&run->console, chunk, (size_t)n);
+    if (n <= 0)
+        return n;
+    kage_console_add(&run->console, chunk, (size_t)n);
+    if (run->options->on_console)
+        run->options->on_console(chunk, (size_t)n, run->options->user);
+    return n;
 }
 
 static void on_qemu_exit(uint32_t events, void *user)
@@ -214,7 +220,8 @@ static void on_qemu_exit(uint32_t events, void *user)
     kage_watch_set(run->pid_watch, 0);
     if (run->done)
         return;
-    drain_console(run);
+    while (read_console(run) > 0)
+        ;
     complaint = kage_qemu_complaint(&run->qemu);
     if (run->console.panicked) {
         KAGE_CLEANUP(kage_freep)
@@ -239,15 +246,13 @@ static void on_console(uint32_t events, void *user)
 {
     struct kage_run *run = user;
     bool was_ready = run->console.ready;
-    char chunk[16384];
-    ssize_t n = recv(run->qemu.console_fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    ssize_t n = read_console(run);
 
     if (n <= 0) {
         if (n == 0 || (errno != EAGAIN && errno != EINTR))
             kage_watch_set(run->console_watch, 0);
         return;
     }
-    kage_console_add(&run->console, chunk, (size_t)n);
     if (run->console.ready && !was_ready && !run->ready)
         connect_now(run);
 }
@@ -523,7 +528,8 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
     run->result->jailed = run->qemu.jailed;
     kage_qmp_execute(run->qmp, "human-monitor-command", usernet, -1, on_usernet, run);
     kage_timer_set(run->boot_timer, run->plan->boot_timeout_ms);
-    kage_timer_set(run->job_timer, run->plan->timeout_ms);
+    if (!run->options->on_up)
+        kage_timer_set(run->job_timer, run->plan->timeout_ms);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/error.h"
@@ -11,6 +12,14 @@
 struct kage_run_options {
     bool progress;       /* one line per stage on standard error */
     uint64_t started_ms; /* kage_now_ms() when the program began: durations count from there */
+
+    /* For a machine that stays: called once sessions and mounts are made and the plan's commands
+     * have run. The machine then lives until a signal or its own end; the job's timeout does not
+     * count. NULL: the run ends with the last command. The token is borrowed. */
+    void (*on_up)(uint16_t port, const char *token, void *user);
+    /* What the guest prints on its console. May be NULL. */
+    void (*on_console)(const char *data, size_t len, void *user);
+    void *user;
 };
 
 /*

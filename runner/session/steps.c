@@ -236,7 +236,10 @@ static void next(struct kage_run *run)
             return;
         }
     }
-    kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
+    if (run->options->on_up && !run->job_failed)
+        run->options->on_up(run->port, run->qemu.token, run->options->user);
+    else
+        kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
 }
 
 /* Time is over for the running command: TERM, then KILL, then the machine is not trusted to

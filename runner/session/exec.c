@@ -1,0 +1,615 @@
+#include "runner/session/exec.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/alloc.h"
+#include "common/base/text.h"
+#include "common/loop/loop.h"
+#include "common/loop/ws.h"
+#include "common/proto/message.h"
+#include "runner/report/output.h"
+#include "runner/session/client.h"
+#include "runner/session/feed.h"
+#include "runner/session/login.h"
+#include "runner/session/tty.h"
+
+/*
+ * Theory of operation. Everything hangs on one loop:
+ *
+ *   connect → hello and ping → (login shell: read passwd →) spawn → spawned → … → exit
+ *
+ * From `spawned` on, input flows as far as the guest's window allows, and output as far as its
+ * readers take it: when one of them is behind, the whole connection is paused and TCP holds the
+ * guest back. finish() fixes the end; what is queued for the readers is still written, unless the
+ * user or a reader gave it up.
+ */
+#define PROCESS_ID 1
+
+#define TICK_MS 10000
+#define SILENT_TICKS_MAX 6       /* as for jobs: a minute without a sign of life */
+#define CONNECT_TICKS_MAX 3      /* until the first one */
+#define TERM_GRACE_MS 5000       /* between TERM and KILL when time is over */
+#define KILL_GRACE_MS 15000      /* until the guest must have told the end */
+#define SECOND_INTERRUPT_MS 1000 /* two within it, and nothing in between, mean business */
+#define HANGUP_GRACE_MS 2000     /* what a command gets after its terminal or reader is gone */
+
+struct exec {
+    const struct kage_exec *what;
+    struct kage_exec_end *end;
+    struct kage_loop *loop;
+    struct kage_ws *ws;
+    struct kage_client *client;
+    struct kage_output *out, *err;
+    struct kage_feed *feed;
+    struct kage_timer *tick, *limit, *leave, *finished;
+    struct kage_login login;
+    char *handle; /* NULL until the command runs */
+    uint64_t window, credit;
+    uint64_t out_bytes;
+    uint64_t interrupted_ms; /* when the last INT was passed on; 0: the command has reacted */
+    unsigned ticks, kills;
+    int leave_code;
+    bool done, given_up, ready, in_root, out_broken, out_is_full, err_is_full;
+};
+
+static void spawn(struct exec *x);
+
+/* ---- the end ---- */
+
+static void finish(struct exec *x, int code, char *message)
+{
+    if (x->done) {
+        free(message);
+        return;
+    }
+    x->done = true;
+    x->end->code = code;
+    x->end->message = message;
+    kage_timer_set(x->tick, 0);
+    kage_timer_set(x->limit, 0);
+    kage_timer_set(x->leave, 0);
+    kage_timer_set(x->finished, 1); /* not under the feet of a callback of the client */
+}
+
+/* Ends without waiting for anybody; the closed connection ends what the command left behind. */
+static void give_up(struct exec *x, int code, char *message)
+{
+    x->given_up = true;
+    finish(x, code, message);
+}
+
+static bool is_written(const struct exec *x)
+{
+    return x->given_up ||
+           ((!x->out || !kage_output_pending(x->out)) && (!x->err || !kage_output_pending(x->err)));
+}
+
+static void on_finished(void *user)
+{
+    struct exec *x = user;
+
+    kage_feed_free(x->feed);
+    x->feed = NULL;
+    kage_client_free(x->client);
+    x->client = NULL;
+    if (is_written(x))
+        kage_loop_quit(x->loop);
+}
+
+/* ---- signals to the command ---- */
+
+static void send_signal(struct exec *x, int signo)
+{
+    struct kage_msg m;
+
+    kage_msg_init(&m, KAGE_MSG_KILL);
+    m.kill.handle = x->handle;
+    m.kill.signal = signo;
+    kage_client_request_msg(x->client, &m, NULL, NULL);
+}
+
+static void leave_later(struct exec *x, int code, uint64_t ms)
+{
+    x->leave_code = code;
+    kage_timer_set(x->leave, ms);
+}
+
+static void on_leave(void *user)
+{
+    struct exec *x = user;
+
+    give_up(x, x->leave_code, NULL);
+}
+
+static void on_limit(void *user)
+{
+    struct exec *x = user;
+
+    if (x->handle && x->kills < 2) {
+        send_signal(x, x->kills == 0 ? SIGTERM : SIGKILL);
+        kage_timer_set(x->limit, x->kills == 0 ? TERM_GRACE_MS : KILL_GRACE_MS);
+        x->kills++;
+        return;
+    }
+    finish(x, KAGE_EXEC_TIMEOUT,
+           kage_strdup(x->handle ? "the command ran out of time and did not end when killed"
+                                 : "time ran out before the command started"));
+}
+
+static void follow_size(struct exec *x)
+{
+    const int fds[] = {x->what->out, x->what->in, x->what->err};
+    struct kage_msg m;
+    int rows, cols;
+
+    if (!x->what->pty || !x->handle || !kage_tty_size(fds, 3, &rows, &cols))
+        return;
+    kage_msg_init(&m, KAGE_MSG_RESIZE);
+    m.resize.handle = x->handle;
+    m.resize.rows = rows;
+    m.resize.cols = cols;
+    kage_client_request_msg(x->client, &m, NULL, NULL);
+}
+
+static void on_signal(int signo, void *user)
+{
+    struct exec *x = user;
+    uint64_t now = kage_now_ms();
+
+    if (signo == SIGWINCH) {
+        if (!x->done)
+            follow_size(x);
+        return;
+    }
+    if (x->done) { /* the rest of the output is not wanted */
+        x->given_up = true;
+        kage_loop_quit(x->loop);
+        return;
+    }
+    if (!x->handle) {
+        give_up(x, 128 + signo, NULL);
+        return;
+    }
+    if (signo == SIGINT && x->interrupted_ms && now - x->interrupted_ms <= SECOND_INTERRUPT_MS) {
+        send_signal(x, SIGKILL);
+        give_up(x, 128 + SIGINT, NULL);
+        return;
+    }
+    if (signo == SIGINT)
+        x->interrupted_ms = now;
+    send_signal(x, signo);
+    if (signo == SIGHUP && x->what->pty)
+        leave_later(x, 128 + SIGHUP, HANGUP_GRACE_MS);
+}
+
+/* ---- standard input ---- */
+
+static void on_input(const void *data, size_t len, void *user)
+{
+    struct exec *x = user;
+
+    x->credit -= len;
+    if (x->client)
+        kage_client_stdin(x->client, PROCESS_ID, data, len);
+}
+
+static void on_input_end(int errnum, void *user)
+{
+    struct exec *x = user;
+    struct kage_msg m;
+
+    if (x->done)
+        return;
+    if (errnum) {
+        give_up(x, KAGE_EXEC_NO_VERDICT,
+                kage_asprintf("cannot read standard input: %s", strerror(errnum)));
+        return;
+    }
+    kage_msg_init(&m, KAGE_MSG_STDIN_CLOSE);
+    m.input.handle = x->handle;
+    kage_client_request_msg(x->client, &m, NULL, NULL);
+}
+
+static const struct kage_feed_handler feed_handler = {.on_data = on_input, .on_end = on_input_end};
+
+static void on_window(const char *handle, uint64_t bytes, void *user)
+{
+    struct exec *x = user;
+    uint64_t taken = x->window - x->credit;
+
+    if (!x->feed || !x->handle || !handle || strcmp(handle, x->handle) != 0)
+        return;
+    if (bytes > taken) /* never more than the window, whatever the guest says */
+        bytes = taken;
+    x->credit += bytes;
+    kage_feed_allow(x->feed, bytes);
+}
+
+static void start_input(struct exec *x)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (x->what->in < 0)
+        return;
+    if (kage_feed_new(x->loop, x->what->in, &feed_handler, x, &x->feed, &err) < 0) {
+        give_up(x, KAGE_EXEC_NO_VERDICT, KAGE_TAKE(err.message));
+        return;
+    }
+    x->credit = x->window;
+    kage_feed_allow(x->feed, x->window);
+}
+
+/* ---- standard output and error ---- */
+
+static void pause_or_not(struct exec *x)
+{
+    if (x->client)
+        kage_client_pause(x->client, x->out_is_full || x->err_is_full);
+}
+
+static void on_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len, void *user)
+{
+    struct exec *x = user;
+    uint64_t max = x->what->out_max;
+
+    x->interrupted_ms = 0;
+    if (x->done)
+        return;
+    if (is_stderr && x->what->err_text) {
+        size_t room = KAGE_EXEC_TEXT_MAX - x->what->err_text->len;
+
+        kage_buf_add(x->what->err_text, data, len < room ? len : room);
+    } else if (is_stderr) {
+        if (x->err)
+            kage_output_write(x->err, data, len);
+    } else if (x->out && !x->out_broken) {
+        if (max && len > max - x->out_bytes) {
+            give_up(
+                x, KAGE_EXEC_NO_VERDICT,
+                kage_asprintf("more than %llu bytes came from the guest", (unsigned long long)max));
+            return;
+        }
+        x->out_bytes += len;
+        kage_output_write(x->out, data, len);
+    }
+}
+
+static void on_out_full(void *user)
+{
+    struct exec *x = user;
+
+    x->out_is_full = true;
+    pause_or_not(x);
+}
+
+static void on_err_full(void *user)
+{
+    struct exec *x = user;
+
+    x->err_is_full = true;
+    pause_or_not(x);
+}
+
+static void on_written(struct exec *x)
+{
+    pause_or_not(x);
+    if (x->done && !x->client && is_written(x))
+        kage_loop_quit(x->loop);
+}
+
+static void on_out_empty(void *user)
+{
+    struct exec *x = user;
+
+    x->out_is_full = false;
+    on_written(x);
+}
+
+static void on_err_empty(void *user)
+{
+    struct exec *x = user;
+
+    x->err_is_full = false;
+    on_written(x);
+}
+
+/* A reader that is gone means to the command what it means in a local pipeline. */
+static void on_out_broken(int errnum, void *user)
+{
+    struct exec *x = user;
+
+    x->out_broken = true;
+    on_out_empty(x);
+    if (x->done && errnum == EPIPE)
+        return;
+    if (errnum != EPIPE) {
+        char *why = kage_asprintf("cannot write standard output: %s", strerror(errnum));
+
+        if (x->done) { /* the command has ended, and not all of its output has arrived */
+            free(x->end->message);
+            x->end->code = KAGE_EXEC_NO_VERDICT;
+            x->end->message = why;
+        } else {
+            give_up(x, KAGE_EXEC_NO_VERDICT, why);
+        }
+        return;
+    }
+    send_signal(x, SIGPIPE);
+    leave_later(x, 128 + SIGPIPE, HANGUP_GRACE_MS);
+}
+
+static void on_err_broken(int errnum, void *user)
+{
+    on_err_empty(user);
+}
+
+static const struct kage_output_handler out_handler = {
+    .on_full = on_out_full, .on_empty = on_out_empty, .on_broken = on_out_broken};
+static const struct kage_output_handler err_handler = {
+    .on_full = on_err_full, .on_empty = on_err_empty, .on_broken = on_err_broken};
+
+/* ---- the command ---- */
+
+static void on_exit_msg(uint32_t id, const struct kage_msg *m, void *user)
+{
+    struct exec *x = user;
+    char *message = NULL;
+    int code = (int)m->exit.code;
+
+    if (x->kills) {
+        KAGE_CLEANUP(kage_freep) char *limit = kage_duration_text(x->what->timeout_ms);
+
+        message = kage_asprintf("the command ran longer than its timeout of %s", limit);
+        code = KAGE_EXEC_TIMEOUT;
+    } else if (m->exit.out_of_memory) {
+        message = kage_strdup("the command ran out of memory and was killed");
+    }
+    finish(x, code, message);
+}
+
+/* 127 when there is no such program, 126 when it cannot be executed, as shells do. Without an errno
+ * it is the request that was refused, and that is no verdict. */
+static void on_not_started(struct exec *x, const struct kage_msg *error)
+{
+    KAGE_CLEANUP(kage_freep)
+    char *why = kage_printable(error->error.message, strlen(error->error.message));
+    int code = KAGE_EXEC_NOT_EXECUTABLE;
+
+    if (!x->what->command && !x->in_root) {
+        x->in_root = true; /* a home that is not there keeps nobody out */
+        spawn(x);
+        return;
+    }
+    if (error->error.errnum == KAGE_UNSET)
+        code = KAGE_EXEC_NO_VERDICT;
+    else if (error->error.errnum == ENOENT)
+        code = KAGE_EXEC_NOT_FOUND;
+    finish(x, code, KAGE_TAKE(why));
+}
+
+static void on_spawned(const struct kage_msg *reply, void *user)
+{
+    struct exec *x = user;
+
+    if (x->done)
+        return;
+    if (reply->type == KAGE_MSG_ERROR) {
+        on_not_started(x, reply);
+        return;
+    }
+    x->handle = kage_strdup(reply->spawned.handle);
+    kage_client_expect(x->client, PROCESS_ID);
+    if (x->what->pty && x->what->in >= 0 && isatty(x->what->in))
+        kage_tty_make_raw(x->what->in);
+    follow_size(x); /* it may have changed since */
+    start_input(x);
+}
+
+static bool has_env(const struct kage_exec *what, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 0; i < what->n_env; i++)
+        if (!strncmp(what->env[i], name, n) && what->env[i][n] == '=')
+            return true;
+    return false;
+}
+
+static void spawn(struct exec *x)
+{
+    const struct kage_exec *what = x->what;
+    const int fds[] = {what->out, what->in, what->err};
+    KAGE_CLEANUP(kage_freep) char **env = kage_alloc((what->n_env + 1) * sizeof *env);
+    KAGE_CLEANUP(kage_freep) char *term = NULL;
+    char *login_args[] = {(char *)"-l"};
+    struct kage_msg m;
+    int rows, cols;
+
+    kage_msg_init(&m, KAGE_MSG_SPAWN);
+    m.id = PROCESS_ID;
+    m.spawn.command = what->command ? (char *)what->command : x->login.shell;
+    m.spawn.args = (struct kage_str_list){.items = (char **)what->args, .n = what->n_args};
+    m.spawn.cwd = (char *)what->cwd;
+    if (!what->command) {
+        m.spawn.args = (struct kage_str_list){.items = login_args, .n = 1};
+        m.spawn.cwd = x->in_root ? (char *)"/" : x->login.home;
+    }
+    m.spawn.user = (char *)what->user;
+    m.spawn.seccomp_profile = (char *)what->profile;
+    m.spawn.network = what->network;
+    m.spawn.pty = what->pty;
+    m.spawn.builtin = what->builtin;
+    m.spawn.no_stdin = what->in < 0 && !what->pty;
+    for (size_t i = 0; i < what->n_env; i++)
+        env[i] = what->env[i];
+    m.spawn.env = (struct kage_str_list){.items = env, .n = what->n_env};
+    if (what->pty && !has_env(what, "TERM") && getenv("TERM") && *getenv("TERM")) {
+        term = kage_asprintf("TERM=%s", getenv("TERM"));
+        env[m.spawn.env.n++] = term;
+    }
+    if (what->pty && kage_tty_size(fds, 3, &rows, &cols)) {
+        m.spawn.rows = rows;
+        m.spawn.cols = cols;
+    }
+    kage_client_request_msg(x->client, &m, on_spawned, x);
+}
+
+static void on_passwd(const struct kage_msg *reply, void *user)
+{
+    struct exec *x = user;
+    bool data = reply->type == KAGE_MSG_DATA;
+
+    if (x->done)
+        return;
+    kage_login_find(data ? reply->output.data : NULL, data ? reply->output.data_len : 0,
+                    x->what->user ? x->what->user : "root", &x->login);
+    spawn(x);
+}
+
+static void on_ready(const struct kage_msg *hello_ok, void *user)
+{
+    struct exec *x = user;
+    struct kage_msg m;
+
+    x->ready = true;
+    x->ticks = 0;
+    x->window = KAGE_STDIN_WINDOW;
+    if (hello_ok->hello_ok.stdin_window > 0 && hello_ok->hello_ok.stdin_window < KAGE_STDIN_WINDOW)
+        x->window = (uint64_t)hello_ok->hello_ok.stdin_window;
+    if (x->what->command) {
+        spawn(x);
+        return;
+    }
+    kage_msg_init(&m, KAGE_MSG_FS_READ);
+    m.fs_read.path = (char *)"/etc/passwd";
+    kage_client_request_msg(x->client, &m, on_passwd, x);
+}
+
+static void on_lost(enum kage_class class, const char *why, void *user)
+{
+    struct exec *x = user;
+
+    if (x->done)
+        return;
+    x->end->lost = class == KAGE_CLASS_AGENT_LOST;
+    finish(x, KAGE_EXEC_NO_VERDICT,
+           kage_asprintf(x->ready ? "lost the connection to vmd in the guest: %s"
+                                  : "cannot connect to vmd in the guest: %s",
+                         why));
+}
+
+static const struct kage_client_handler client_handler = {.on_ready = on_ready,
+                                                          .on_output = on_output,
+                                                          .on_exit = on_exit_msg,
+                                                          .on_window = on_window,
+                                                          .on_lost = on_lost};
+
+/* Counting ticks, not time, forgives a kage that was itself stopped for a while. */
+static void on_tick(void *user)
+{
+    struct exec *x = user;
+
+    kage_timer_set(x->tick, TICK_MS);
+    if (x->ready && kage_now_ms() - kage_client_last_heard(x->client) < TICK_MS) {
+        x->ticks = 0;
+        return;
+    }
+    if (++x->ticks > (x->ready ? SILENT_TICKS_MAX : CONNECT_TICKS_MAX)) {
+        x->end->lost = true;
+        give_up(x, KAGE_EXEC_NO_VERDICT, kage_strdup("vmd in the guest does not answer"));
+        return;
+    }
+    if (x->ready)
+        kage_client_ping(x->client);
+}
+
+/* ---- set-up ---- */
+
+/* What was ignored when kage started, by nohup for one, stays ignored: a blocked signal would reach
+ * the loop all the same. */
+static void wanted_signals(sigset_t *set)
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
+
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction old;
+
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaddset(set, signals[i]);
+    }
+}
+
+static int set_up(struct exec *x, uint16_t port, const char *token, struct kage_error *err)
+{
+    sigset_t signals;
+
+    wanted_signals(&signals);
+    if (kage_loop_new(&x->loop, err) < 0 ||
+        kage_loop_signals(x->loop, &signals, on_signal, x, err) < 0 ||
+        kage_ws_new(x->loop, &x->ws, err) < 0)
+        return -1;
+    if (x->what->out >= 0 &&
+        kage_output_new(x->loop, x->what->out, &out_handler, x, &x->out, err) < 0)
+        return -1;
+    if (x->what->err >= 0 && !x->what->err_text &&
+        kage_output_new(x->loop, x->what->err, &err_handler, x, &x->err, err) < 0)
+        return -1;
+    if (kage_timer_new(x->loop, on_tick, x, &x->tick, err) < 0 ||
+        kage_timer_new(x->loop, on_limit, x, &x->limit, err) < 0 ||
+        kage_timer_new(x->loop, on_leave, x, &x->leave, err) < 0 ||
+        kage_timer_new(x->loop, on_finished, x, &x->finished, err) < 0)
+        return -1;
+    kage_timer_set(x->tick, TICK_MS);
+    kage_timer_set(x->limit, x->what->timeout_ms);
+    return kage_client_new(x->loop, x->ws, port, token, &client_handler, x, &x->client, err);
+}
+
+static void tear_down(struct exec *x)
+{
+    kage_tty_restore();
+    kage_feed_free(x->feed);
+    kage_client_free(x->client);
+    kage_output_free(x->out);
+    kage_output_free(x->err);
+    kage_ws_free(x->ws);
+    kage_timer_free(x->tick);
+    kage_timer_free(x->limit);
+    kage_timer_free(x->leave);
+    kage_timer_free(x->finished);
+    kage_loop_free(x->loop);
+    kage_login_done(&x->login);
+    free(x->handle);
+}
+
+void kage_exec_run(uint16_t port, const char *token, const struct kage_exec *what,
+                   struct kage_exec_end *ret)
+{
+    struct exec x = {.what = what, .end = ret};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct sigaction ignore = {.sa_handler = SIG_IGN}, old_pipe;
+    sigset_t old_mask;
+
+    *ret = (struct kage_exec_end){.code = KAGE_EXEC_NO_VERDICT};
+    sigprocmask(SIG_SETMASK, NULL, &old_mask);
+    sigaction(SIGPIPE, &ignore, &old_pipe);
+    if (set_up(&x, port, token, &err) < 0 || kage_loop_run(x.loop, &err) < 0) {
+        free(ret->message);
+        ret->code = KAGE_EXEC_NO_VERDICT;
+        ret->message = KAGE_TAKE(err.message);
+    }
+    tear_down(&x);
+    kage_error_done(&err);
+    sigaction(SIGPIPE, &old_pipe, NULL);
+    sigprocmask(SIG_SETMASK, &old_mask, NULL);
+}
+
+void kage_exec_end_done(struct kage_exec_end *end)
+{
+    free(end->message);
+    *end = (struct kage_exec_end){0};
+}
