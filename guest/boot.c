@@ -26,6 +26,7 @@
 
 /* Where things lie in the initramfs; image-builder puts them there. */
 #define HELPER "/kage/sandbox-helper"
+#define BUILTIN "/image/usr/bin/busybox"
 #define MODULES "kage/modules"
 #define IMAGE "/image"
 #define SYSROOT "/sysroot"
@@ -47,6 +48,7 @@ void kage_guest_init(struct kage_guest *g)
 {
     *g = (struct kage_guest){.initramfs_fd = -1,
                              .helper_fd = -1,
+                             .builtin_fd = -1,
                              .proc_fd = -1,
                              .token_fd = -1,
                              .block_fd = -1,
@@ -58,8 +60,9 @@ void kage_guest_init(struct kage_guest *g)
 
 void kage_guest_done(struct kage_guest *g)
 {
-    int *fds[] = {&g->initramfs_fd, &g->helper_fd,    &g->proc_fd,     &g->token_fd, &g->block_fd,
-                  &g->sys_fd,       &g->quiet_net_fd, &g->open_net_fd, &g->cgroup_fd};
+    int *fds[] = {&g->initramfs_fd, &g->helper_fd, &g->builtin_fd, &g->proc_fd,
+                  &g->token_fd,     &g->block_fd,  &g->sys_fd,     &g->quiet_net_fd,
+                  &g->open_net_fd,  &g->cgroup_fd};
 
     kage_processes_kill_all(g);
     kage_mounts_done(g);
@@ -159,6 +162,9 @@ int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
     if (g->token_fd < 0)
         return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "QEMU passed no token (%s)", TOKEN);
     open_cgroups(g);
+    /* An initramfs that has none boots all the same; requests for it are refused. */
+    if (access(BUILTIN, X_OK) == 0 && kage_sysroot_open_program(BUILTIN, &g->builtin_fd, err) < 0)
+        return -1;
     return kage_sysroot_open_program(HELPER, &g->helper_fd, err);
 }
 
@@ -224,6 +230,8 @@ int kage_boot_program(struct kage_guest *g, const struct kage_vmd_options *o,
             return -1;
         kage_cgroups_prepare(g, 0);
     }
+    if (o->builtin && kage_sysroot_open_program(o->builtin, &g->builtin_fd, err) < 0)
+        return -1;
     return kage_sysroot_open_program(o->helper, &g->helper_fd, err);
 }
 

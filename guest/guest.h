@@ -21,6 +21,7 @@ struct kage_guest {
 
     int initramfs_fd;     /* the initramfs, for modules loaded on demand */
     int helper_fd;        /* sandbox-helper, O_PATH */
+    int builtin_fd;       /* a static busybox, O_PATH, for commands that no image need have */
     int proc_fd;          /* vmd's own /proc */
     int token_fd;         /* the token; read again at every authentication, never kept */
     int block_fd;         /* a devtmpfs that only vmd sees, for mounting disks */

@@ -43,6 +43,7 @@ struct start {
     int net_fd;
     bool host_net; /* join nothing: only where vmd is no PID 1 */
     int cgroup_fd;
+    int exec_fd; /* borrowed; -1: the command is looked up */
     struct strings env, argv;
     int child_in, child_out, child_err, child_status;
 };
@@ -132,6 +133,22 @@ static int resolve_profile(const struct kage_msg *m, struct start *s, struct kag
     return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0, "there is no seccomp_profile '%s'", name);
 }
 
+/* vmd's own busybox tells by its name what it shall do. It is a command like any other to the
+ * sandbox; only finding it does not depend on the image. */
+static int resolve_builtin(const struct kage_guest *guest, const struct kage_msg *m,
+                           struct start *s, struct kage_refusal *why)
+{
+    if (!m->spawn.builtin)
+        return 0;
+    if (guest->builtin_fd < 0)
+        return kage_refuse(why, KAGE_RPC_SPAWN, 0, "vmd has no built-in programs");
+    if (strchr(m->spawn.command, '/'))
+        return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0,
+                           "field 'command' must be the plain name of a built-in program");
+    s->exec_fd = guest->builtin_fd;
+    return 0;
+}
+
 static void resolve_network(const struct kage_guest *guest, const struct kage_msg *m,
                             struct start *s)
 {
@@ -198,6 +215,8 @@ static void make_argv(const struct kage_msg *m, struct start *s)
         push(a, kage_strdup(s->host_net ? "--host-net" : "--private-net"));
     if (s->cgroup_fd >= 0)
         push_option(a, "--cgroup-fd", kage_asprintf("%d", s->cgroup_fd));
+    if (s->exec_fd >= 0)
+        push_option(a, "--exec-fd", kage_asprintf("%d", s->exec_fd));
     push_option(a, "--status-fd", kage_asprintf("%d", s->child_status));
     if (m->spawn.pty)
         push(a, kage_strdup("--tty"));
@@ -310,6 +329,7 @@ static _Noreturn void child(const struct kage_guest *guest, const struct start *
     keep_over_exec(s->child_status);
     keep_over_exec(s->net_fd);
     keep_over_exec(s->cgroup_fd);
+    keep_over_exec(s->exec_fd);
     setrlimit(RLIMIT_NOFILE, &guest->command_files);
     signal(SIGPIPE, SIG_DFL); /* vmd ignores it, and that would be inherited */
     sigemptyset(&none);
@@ -346,6 +366,8 @@ static int launch(struct kage_guest *guest, const struct kage_msg *m, struct sta
         return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0, "field 'command' is empty");
     if (m->spawn.cwd && m->spawn.cwd[0] != '/')
         return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0, "field 'cwd' must be absolute");
+    if (resolve_builtin(guest, m, s, why) < 0)
+        return -1;
     resolve_network(guest, m, s);
     if (make_descriptors(m, s, l, why) < 0)
         return -1;
@@ -364,6 +386,7 @@ int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct
 {
     struct start s = {.net_fd = -1,
                       .cgroup_fd = -1,
+                      .exec_fd = -1,
                       .child_in = -1,
                       .child_out = -1,
                       .child_err = -1,

@@ -18,6 +18,7 @@ const char kage_vmd_usage[] =
     "                         the number is printed on standard output\n"
     "  --token-file FILE      64 hex digits that a client must present\n"
     "  --helper PROGRAM       sandbox-helper\n"
+    "  --builtin PROGRAM      a static busybox, for spawn requests with `builtin`\n"
     "  --root FOLDER          use FOLDER as the root file system; without it, requests\n"
     "                         that would change this system are refused\n"
     "  --cgroup FOLDER        a cgroup v2 folder to make commands' cgroups in\n"
@@ -42,12 +43,13 @@ static int parse_listen(const char *text, struct kage_vmd_options *o, struct kag
     return 0;
 }
 
-enum { LISTEN = 1, TOKEN_FILE, HELPER, ROOT, CGROUP, HELP, VERSION };
+enum { LISTEN = 1, TOKEN_FILE, HELPER, BUILTIN, ROOT, CGROUP, HELP, VERSION };
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, LISTEN},
     {"token-file", required_argument, NULL, TOKEN_FILE},
     {"helper", required_argument, NULL, HELPER},
+    {"builtin", required_argument, NULL, BUILTIN},
     {"root", required_argument, NULL, ROOT},
     {"cgroup", required_argument, NULL, CGROUP},
     {"help", no_argument, NULL, HELP},
@@ -72,6 +74,9 @@ static int parse(int argc, char **argv, struct kage_vmd_options *o, struct kage_
             break;
         case HELPER:
             o->helper = optarg;
+            break;
+        case BUILTIN:
+            o->builtin = optarg;
             break;
         case ROOT:
             o->root = optarg;

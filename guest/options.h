@@ -12,8 +12,9 @@ struct kage_vmd_options {
     uint16_t port;
     const char *token_file;
     const char *helper;
-    const char *root;   /* NULL: nothing on this system is changed */
-    const char *cgroup; /* NULL: no limits */
+    const char *builtin; /* NULL: none */
+    const char *root;    /* NULL: nothing on this system is changed */
+    const char *cgroup;  /* NULL: no limits */
     bool help, version;
 };
 

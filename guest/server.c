@@ -377,7 +377,8 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
 }
 
 /* What a client may ask for in hello, and what vmd offers to all who say it. */
-static const char *const features[] = {"raw", "network_status", "spawn", "stdin_close", "resume"};
+static const char *const features[] = {"raw",         "network_status", "spawn",
+                                       "stdin_close", "resume",         "builtin"};
 
 static bool asks_for(const struct kage_msg *hello, const char *feature)
 {

@@ -4,12 +4,14 @@
 #include "sandbox/privileges.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,12 +52,24 @@ static int enter_session(bool tty, struct kage_failure *f)
     return 0;
 }
 
+/* A program's own descriptor goes when it starts, as one of a program that has a name would. */
+static int close_all_but(int exec_fd)
+{
+    if (exec_fd < 0)
+        return close_range(3, ~0U, 0);
+    if (exec_fd > 3 && close_range(3, (unsigned)exec_fd - 1, 0) < 0)
+        return -1;
+    if (fcntl(exec_fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -1;
+    return close_range((unsigned)exec_fd + 1, ~0U, 0);
+}
+
 static int prepare(const struct kage_sandbox_options *o, struct kage_failure *f)
 {
     if (reset_signals(f) < 0 || enter_session(o->tty, f) < 0 || kage_limits_set(f) < 0 ||
         kage_privileges_drop(o, f) < 0)
         return -1;
-    if (close_range(3, ~0U, 0) < 0)
+    if (close_all_but(o->exec_fd) < 0)
         return kage_failure_set(f, errno, "close inherited descriptors");
     /* As the user, so that it is no way into folders the user may not enter. */
     if (chdir(o->cwd) < 0)
@@ -102,11 +116,19 @@ static int search_and_exec(char **argv)
     }
 }
 
+static int exec_command(const struct kage_sandbox_options *o)
+{
+    if (o->exec_fd < 0)
+        return search_and_exec(o->argv);
+    syscall(SYS_execveat, o->exec_fd, "", o->argv, environ, AT_EMPTY_PATH);
+    return errno;
+}
+
 static int command_main(void *arg)
 {
     struct start *start = arg;
     if (prepare(start->o, &start->failure) == 0)
-        start->exec_errno = search_and_exec(start->o->argv);
+        start->exec_errno = exec_command(start->o);
     _exit(KAGE_EXIT_SETUP);
 }
 

@@ -22,6 +22,7 @@ const char kage_sandbox_usage[] =
     "  --net-fd N         the network namespace open at descriptor N\n"
     "  --host-net         the caller's network namespace\n"
     "  --hostname NAME    host name that COMMAND sees\n"
+    "  --exec-fd N        run the program open at descriptor N; COMMAND is only its name\n"
     "  --cgroup-fd N      run in the cgroup (v2) whose folder is open at descriptor N\n"
     "  --tty              make standard input the controlling terminal\n"
     "  --status-fd N      report to, and take signals from, the SOCK_SEQPACKET socket N\n"
@@ -124,6 +125,7 @@ enum option {
     OPT_HOSTNAME,
     OPT_CGROUP_FD,
     OPT_STATUS_FD,
+    OPT_EXEC_FD,
     OPT_FLAGS, /* from here on without a value */
     OPT_PRIVATE_NET = OPT_FLAGS,
     OPT_HOST_NET,
@@ -145,6 +147,7 @@ static const struct {
     [OPT_HOSTNAME] = {"--hostname", "not a host name of 1 to 64 bytes"},
     [OPT_CGROUP_FD] = {"--cgroup-fd", "not a descriptor above 2"},
     [OPT_STATUS_FD] = {"--status-fd", "not a descriptor above 2"},
+    [OPT_EXEC_FD] = {"--exec-fd", "not a descriptor above 2"},
     [OPT_PRIVATE_NET] = {"--private-net", NULL},
     [OPT_HOST_NET] = {"--host-net", NULL},
     [OPT_TTY] = {"--tty", NULL},
@@ -173,6 +176,8 @@ static int take_value(enum option opt, const char *value, struct kage_sandbox_op
         return parse_fd(value, &o->cgroup_fd);
     case OPT_STATUS_FD:
         return parse_fd(value, &o->status_fd);
+    case OPT_EXEC_FD:
+        return parse_fd(value, &o->exec_fd);
     default:
         return -1;
     }
@@ -217,7 +222,7 @@ int kage_sandbox_options_parse(int argc, char **argv, struct kage_sandbox_option
     int i = 1;
     memset(o, 0, sizeof *o);
     o->cwd = "/";
-    o->net_fd = o->cgroup_fd = o->status_fd = -1;
+    o->net_fd = o->cgroup_fd = o->status_fd = o->exec_fd = -1;
     *why = NULL;
     *arg = NULL;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {

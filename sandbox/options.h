@@ -28,6 +28,7 @@ struct kage_sandbox_options {
     int net_fd;
     const char *hostname; /* NULL keeps the name */
     int cgroup_fd;        /* -1: stay in the caller's cgroup */
+    int exec_fd;          /* the program to run; -1: look argv[0] up */
     int status_fd;        /* -1: used by hand */
     bool tty;
     bool help;
