@@ -22,13 +22,13 @@
 #include "guest/process.h"
 #include "guest/refusal.h"
 #include "guest/resume.h"
+#include "guest/root.h"
 #include "guest/sysroot.h"
 
 /* Where things lie in the initramfs; image-builder puts them there. */
 #define HELPER "/kage/sandbox-helper"
 #define BUILTIN "/image/usr/bin/busybox"
 #define MODULES "kage/modules"
-#define IMAGE "/image"
 #define SYSROOT "/sysroot"
 #define TOKEN "/sys/firmware/qemu_fw_cfg/by_name/" KAGE_TOKEN_FW_CFG "/raw"
 
@@ -140,6 +140,7 @@ static void load_modules(const struct kage_guest *g)
     if (kage_modules_load(g->initramfs_fd, MODULES, &err) < 0)
         dprintf(STDERR_FILENO, "kage: vmd: %s\n", err.message);
     kage_error_done(&err);
+    kage_modules_want_for_devices(g);
 }
 
 int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
@@ -198,11 +199,8 @@ static int populate_for_commands(const struct kage_guest *g, struct kage_error *
 
 int kage_boot_enter_root(struct kage_guest *g, struct kage_error *err)
 {
-    if (mkdir(SYSROOT, 0755) < 0 && errno != EEXIST)
-        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot make %s", SYSROOT);
-    if (mount(IMAGE, SYSROOT, NULL, MS_BIND, NULL) < 0)
-        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot use %s as the root", IMAGE);
-    if (populate_for_commands(g, err) < 0 || kage_sysroot_enter(SYSROOT, err) < 0)
+    if (kage_root_mount(g, SYSROOT, err) < 0 || populate_for_commands(g, err) < 0 ||
+        kage_sysroot_enter(SYSROOT, err) < 0)
         return -1;
     if (sethostname("kage", 4) < 0)
         return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "cannot set the host name");

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/reboot.h>
 #include <unistd.h>
 
 #include "common/loop/loop.h"
@@ -79,8 +80,10 @@ int main(int argc, char **argv)
 
     if (run(argc, argv, &err) == 0)
         return EXIT_SUCCESS;
-    /* As PID 1 this is the last line before the kernel panics and QEMU ends. */
     fprintf(stderr, "kage: vmd: %s\n", err.message ? err.message : "stopped");
     kage_error_done(&err);
+    /* Were PID 1 to exit, a kernel panic would bury that line. QEMU takes a reset for the end. */
+    if (getpid() == 1)
+        reboot(RB_AUTOBOOT);
     return EXIT_FAILURE;
 }

@@ -1,13 +1,16 @@
 #include "guest/modules.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "guest/guest.h"
 
 static int load(int root_fd, const char *path, struct kage_error *err)
 {
@@ -41,4 +44,48 @@ int kage_modules_load(int root_fd, const char *list, struct kage_error *err)
     }
     fclose(f);
     return r;
+}
+
+/* A list that has been gone through is removed: the kernel reads a module whole before it notices
+ * that it has it. */
+void kage_modules_want(const struct kage_guest *guest, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("kage/modules.d/%s", name);
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    if (guest->initramfs_fd < 0)
+        return;
+    if (kage_modules_load(guest->initramfs_fd, list, &err) < 0)
+        kage_error_done(&err);
+    unlinkat(guest->initramfs_fd, list, 0);
+}
+
+/* Device numbers of the virtio specification, chapter 5. */
+static const struct {
+    long id;
+    const char *list;
+} device_lists[] = {{2, "virtio_blk"}, {9, "9p"}};
+
+void kage_modules_want_for_devices(const struct kage_guest *guest)
+{
+    int fd = openat(guest->sys_fd, "bus/virtio/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *e;
+
+    if (!d) {
+        kage_closep(&fd);
+        return;
+    }
+    while ((e = readdir(d))) {
+        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/device", e->d_name);
+        KAGE_CLEANUP(kage_closep) int file = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC);
+        char text[16] = {0};
+
+        if (file < 0 || read(file, text, sizeof text - 1) <= 0)
+            continue;
+        for (size_t i = 0; i < sizeof device_lists / sizeof *device_lists; i++)
+            if (strtol(text, NULL, 16) == device_lists[i].id)
+                kage_modules_want(guest, device_lists[i].list);
+    }
+    closedir(d);
 }

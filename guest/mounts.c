@@ -1,6 +1,5 @@
 #include "guest/mounts.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,6 +14,7 @@
 
 #include "common/base/alloc.h"
 #include "common/proto/message.h"
+#include "guest/disk.h"
 #include "guest/files.h"
 #include "guest/guest.h"
 #include "guest/modules.h"
@@ -125,27 +125,13 @@ static int open_fs(const char *type, const char *what, struct kage_refusal *why)
                                  "cannot mount %s: this kernel offers no '%s'", what, type);
 }
 
-/* Modules that not every boot needs. What cannot be loaded shows when it is used. A list that has
- * been gone through is removed: the kernel reads a module whole before it notices it has it. */
-static void load_modules(const struct kage_guest *guest, const char *name)
-{
-    KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("kage/modules.d/%s", name);
-    struct kage_error err = KAGE_ERROR_INIT;
-
-    if (guest->initramfs_fd < 0)
-        return;
-    if (kage_modules_load(guest->initramfs_fd, list, &err) < 0)
-        kage_error_done(&err);
-    unlinkat(guest->initramfs_fd, list, 0);
-}
-
 static int make_9p(const struct kage_guest *guest, const char *tag, bool read_only,
                    struct kage_refusal *why)
 {
     KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("the share '%s'", tag);
     KAGE_CLEANUP(kage_closep) int fs = -1;
 
-    load_modules(guest, "9p");
+    kage_modules_want(guest, "9p");
     fs = open_fs("9p", what, why);
     if (fs < 0)
         return -1;
@@ -173,74 +159,6 @@ static int make_tmpfs(int64_t size, bool read_only, struct kage_refusal *why)
     return create(fs, read_only, "a tmpfs", why);
 }
 
-/* The kernel's name of the disk with that serial number: "vda". */
-static bool find_disk(const struct kage_guest *guest, const char *serial, char *name, size_t size)
-{
-    int fd = guest->sys_fd < 0 ? -1 : openat(guest->sys_fd, "block", O_RDONLY | O_CLOEXEC);
-    DIR *d = fd < 0 ? NULL : fdopendir(fd);
-    struct dirent *e;
-    bool found = false;
-
-    if (!d) {
-        kage_closep(&fd);
-        return false;
-    }
-    while (!found && (e = readdir(d))) {
-        char path[300], text[64];
-        int file;
-        ssize_t n;
-
-        snprintf(path, sizeof path, "%s/serial", e->d_name);
-        if (e->d_name[0] == '.' || (file = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC)) < 0)
-            continue;
-        n = read(file, text, sizeof text - 1);
-        close(file);
-        text[n > 0 ? n : 0] = '\0';
-        text[strcspn(text, "\n")] = '\0';
-        if (!strcmp(text, serial) && strlen(e->d_name) < size) {
-            strcpy(name, e->d_name);
-            found = true;
-        }
-    }
-    closedir(d);
-    return found;
-}
-
-/* Tried in this order; each checks its own magic number. */
-static const char *const disk_types[] = {"ext4", "erofs", "squashfs", "xfs", "btrfs", "vfat"};
-
-static int make_disk(const struct kage_guest *guest, const char *serial, bool read_only,
-                     struct kage_refusal *why)
-{
-    KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("the disk '%s'", serial);
-    char name[64];
-    int mnt = -1;
-
-    load_modules(guest, "virtio_blk");
-    if (!find_disk(guest, serial, name, sizeof name))
-        return kage_refuse(why, KAGE_RPC_MOUNT, ENODEV, "there is no disk '%s'", serial);
-    /* No command sees a block device, and neither does vmd but through this descriptor. */
-    if (guest->block_fd < 0 || fchdir(guest->block_fd) < 0)
-        return kage_refuse(why, KAGE_RPC_MOUNT, errno, "cannot reach %s", what);
-    kage_refuse(why, KAGE_RPC_MOUNT, 0, "%s holds no file system that this kernel knows", what);
-    for (size_t i = 0; i < sizeof disk_types / sizeof *disk_types && mnt < 0; i++) {
-        KAGE_CLEANUP(kage_closep) int fs = -1;
-
-        load_modules(guest, disk_types[i]);
-        fs = fsopen(disk_types[i], FSOPEN_CLOEXEC);
-        if (fs < 0 || set(fs, "source", name) < 0 ||
-            (read_only && fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0))
-            continue;
-        if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-            mnt =
-                fsmount(fs, FSMOUNT_CLOEXEC,
-                        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0));
-    }
-    if (chdir("/") < 0 && mnt >= 0)
-        kage_closep(&mnt);
-    return mnt;
-}
-
 static int make(const struct kage_guest *guest, const struct kage_msg *m, struct kage_refusal *why)
 {
     const char *fs = m->mount.fs ? m->mount.fs : "9p";
@@ -253,7 +171,7 @@ static int make(const struct kage_guest *guest, const struct kage_msg *m, struct
     if (!strcmp(fs, "9p"))
         return make_9p(guest, tag, m->mount.read_only, why);
     if (!strcmp(fs, "disk"))
-        return make_disk(guest, tag, m->mount.read_only, why);
+        return kage_disk_mount(guest, tag, m->mount.read_only, why);
     return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0,
                        "field 'fs' must be \"9p\", \"tmpfs\" or \"disk\"");
 }
