@@ -1,3 +1,4 @@
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +13,13 @@ static const struct verb {
     {"check", "find mistakes in specs, without running them", kage_verb_check},
     {"plan", "show the machine and the messages a spec would run", kage_verb_plan},
     {"apply", "run a spec in a fresh virtual machine", kage_verb_apply},
+    {"start", "start a machine that stays", kage_verb_start},
+    {"ps", "list the machines that were started", kage_verb_ps},
+    {"exec", "run a command in a machine", kage_verb_exec},
+    {"shell", "open a shell in a machine", kage_verb_shell},
+    {"logs", "print a machine's console", kage_verb_logs},
+    {"stop", "end machines", kage_verb_stop},
+    {"gc", "forget machines that have ended", kage_verb_gc},
     {"image", "build and look at the images machines boot from", kage_verb_image},
 };
 
@@ -48,8 +56,36 @@ static int unknown(const char *name)
     return EXIT_USAGE;
 }
 
+/* ---- as vmctl ---- */
+
+/* The command lines of the system kage descends from, verbatim: a port is a machine's handle, and
+ * `start` prints it. */
+static const struct verb seed_verbs[] = {
+    {"start", "ROOTFS [--kernel FILE] [--initrd FILE] [--share HOST TAG]", kage_verb_seed_start},
+    {"stop", "PORT", kage_verb_stop},
+};
+
+static int vmctl(int argc, char **argv)
+{
+    size_t n = sizeof(seed_verbs) / sizeof(seed_verbs[0]);
+
+    for (size_t i = 0; argc > 1 && i < n; i++)
+        if (strcmp(seed_verbs[i].name, argv[1]) == 0)
+            return seed_verbs[i].run(argc - 1, argv + 1);
+    bool asked = argc > 1 && (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0);
+    FILE *out = asked ? stdout : stderr;
+    fprintf(out, "Usage: vmctl COMMAND [ARGUMENT]...\n\n");
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "  %-8s %s\n", seed_verbs[i].name, seed_verbs[i].help);
+    fprintf(out, "\nvmctl is kage under another name; 'kage --help' tells more.\n");
+    return asked ? 0 : EXIT_USAGE;
+}
+
 int main(int argc, char **argv)
 {
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "vmctl") == 0)
+        return vmctl(argc, argv);
     if (argc < 2)
         return print_help(stderr, EXIT_USAGE);
     const char *name = argv[1];

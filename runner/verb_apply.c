@@ -1,6 +1,4 @@
-#include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,13 +8,11 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/loop/loop.h"
-#include "runner/diag/diag.h"
-#include "runner/host/facts.h"
 #include "runner/image/image.h"
+#include "runner/job.h"
 #include "runner/plan/plan.h"
 #include "runner/report/result.h"
 #include "runner/session/run.h"
-#include "runner/spec/spec.h"
 #include "runner/verbs.h"
 
 #define EXIT_NO_VERDICT 125
@@ -45,18 +41,6 @@ struct options {
     const char *spec, *plan, *result, *junit, *kernel, *initrd;
     bool quiet, help;
 };
-
-__attribute__((format(printf, 1, 2))) static int usage(const char *fmt, ...)
-{
-    va_list ap;
-
-    fputs("kage apply: ", stderr);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputs("\nTry 'kage apply --help'.\n", stderr);
-    return -1;
-}
 
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -94,58 +78,24 @@ static int parse(int argc, char **argv, struct options *o)
             o->help = true;
             return 0;
         case ':':
-            return usage("option '%s' needs a value", argv[optind - 1]);
+            return kage_usage(argv[0], "option '%s' needs a value", argv[optind - 1]);
         default:
-            return usage("unknown option '%s'", argv[optind - 1]);
+            return kage_usage(argv[0], "unknown option '%s'", argv[optind - 1]);
         }
     }
     if (o->plan && optind < argc)
-        return usage("--plan takes the place of a spec; '%s' is one too many", argv[optind]);
+        return kage_usage(argv[0], "--plan takes the place of a spec; '%s' is one too many",
+                          argv[optind]);
     if (!o->plan && optind >= argc)
-        return usage("which spec? Name a file, or '-' for standard input");
+        return kage_usage(argv[0], "which spec? Name a file, or '-' for standard input");
     if (!o->plan && optind + 1 < argc)
-        return usage("one spec at a time; '%s' is one too many", argv[optind + 1]);
+        return kage_usage(argv[0], "one spec at a time; '%s' is one too many", argv[optind + 1]);
     if (o->initrd && !o->kernel)
-        return usage("--initrd goes with --kernel");
+        return kage_usage(argv[0], "--initrd goes with --kernel");
     if (o->plan && o->kernel)
-        return usage("--kernel is part of a plan already; make the plan with it");
+        return kage_usage(argv[0], "--kernel is part of a plan already; make the plan with it");
     o->spec = o->plan ? NULL : argv[optind];
     return 0;
-}
-
-/* ---- from a spec to a plan ---- */
-
-static int plan_from_spec(const struct options *o, struct kage_plan **plan, struct kage_error *err)
-{
-    struct kage_diags *diags = kage_diags_new();
-    struct kage_host_facts facts = {0};
-    struct kage_spec *spec = NULL;
-    int r = kage_spec_load(o->spec, &spec, diags, err);
-
-    if (r > 0) {
-        struct kage_buf text = {0};
-
-        kage_diags_render(diags, KAGE_FORMAT_HUMAN, isatty(STDERR_FILENO) && !getenv("NO_COLOR"),
-                          &text);
-        fwrite(text.data, 1, text.len, stderr);
-        kage_buf_done(&text);
-        r = kage_error_set(err, KAGE_CLASS_SPEC, "the spec has errors; nothing was run");
-    }
-    if (r == 0 && o->kernel)
-        r = kage_plan_use_kernel(spec, o->kernel, o->initrd, err);
-    if (r == 0)
-        r = kage_host_probe(spec->machine.arch, spec->machine.accel, &facts, err);
-    if (r == 0)
-        r = kage_plan_make(spec, &facts, plan, err);
-    /* A location borrows its file name from diags or the spec, which end here. */
-    if (r < 0 && err->loc.file) {
-        kage_error_wrap(err, "%s:%d:%d", err->loc.file, err->loc.line, err->loc.col);
-        err->loc = (struct kage_loc){0};
-    }
-    kage_host_facts_done(&facts);
-    kage_spec_free(spec);
-    kage_diags_free(diags);
-    return r;
 }
 
 static void on_image_progress(const char *what, void *user)
@@ -156,13 +106,26 @@ static void on_image_progress(const char *what, void *user)
         fprintf(stderr, "kage: %s\n", what);
 }
 
+static int make_plan(const struct options *o, struct kage_plan **plan, struct kage_error *err)
+{
+    struct kage_job job = {.spec = o->spec, .kernel = o->kernel, .initrd = o->initrd};
+    int r;
+
+    if (o->plan)
+        return kage_plan_read(o->plan, plan, err);
+    r = kage_job_plan(&job, plan, err);
+    if (r > 0)
+        r = kage_error_set(err, KAGE_CLASS_SPEC, "the spec has errors; nothing was run");
+    return r;
+}
+
 static int run(struct options *o, struct kage_plan **plan, struct kage_result *result,
                uint64_t started_ms, struct kage_error *err)
 {
     struct kage_image_files files = {0};
     struct kage_run_options options = {.progress = !o->quiet && isatty(STDERR_FILENO),
                                        .started_ms = started_ms};
-    int r = o->plan ? kage_plan_read(o->plan, plan, err) : plan_from_spec(o, plan, err);
+    int r = make_plan(o, plan, err);
 
     if (r == 0)
         r = kage_image_resolve(&(*plan)->image, (*plan)->arch, on_image_progress, o, &files, err);

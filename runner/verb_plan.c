@@ -1,18 +1,12 @@
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/base/alloc.h"
 #include "common/base/buf.h"
-#include "runner/diag/diag.h"
-#include "runner/host/facts.h"
+#include "runner/job.h"
 #include "runner/plan/plan.h"
-#include "runner/spec/spec.h"
 #include "runner/verbs.h"
 
 /* As `kage check` has them, and 125 where only this machine is in the way. */
@@ -46,18 +40,6 @@ struct options {
     bool json, help;
 };
 
-static int __attribute__((format(printf, 1, 2))) usage(const char *fmt, ...)
-{
-    va_list ap;
-
-    fputs("kage plan: ", stderr);
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    fputs("\nTry 'kage plan --help'.\n", stderr);
-    return -1;
-}
-
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
@@ -73,7 +55,7 @@ static int parse(int argc, char **argv, struct options *o)
         switch (c) {
         case 'f':
             if (strcmp(optarg, "human") != 0 && strcmp(optarg, "json") != 0)
-                return usage("--format is human or json, not '%s'", optarg);
+                return kage_usage(argv[0], "--format is human or json, not '%s'", optarg);
             o->json = strcmp(optarg, "json") == 0;
             break;
         case 'H':
@@ -89,39 +71,19 @@ static int parse(int argc, char **argv, struct options *o)
             o->help = true;
             return 0;
         case ':':
-            return usage("option '%s' needs a value", argv[optind - 1]);
+            return kage_usage(argv[0], "option '%s' needs a value", argv[optind - 1]);
         default:
-            return usage("unknown option '%s'", argv[optind - 1]);
+            return kage_usage(argv[0], "unknown option '%s'", argv[optind - 1]);
         }
     }
     if (optind >= argc)
-        return usage("which spec? Name a file, or '-' for standard input");
+        return kage_usage(argv[0], "which spec? Name a file, or '-' for standard input");
     if (optind + 1 < argc)
-        return usage("one spec at a time; '%s' is one too many", argv[optind + 1]);
+        return kage_usage(argv[0], "one spec at a time; '%s' is one too many", argv[optind + 1]);
     if (o->initrd && !o->kernel)
-        return usage("--initrd goes with --kernel");
+        return kage_usage(argv[0], "--initrd goes with --kernel");
     o->spec = argv[optind];
     return 0;
-}
-
-/* Warnings are shown too: they belong to the spec, and standard output to the plan. */
-static void show_findings(struct kage_diags *diags)
-{
-    struct kage_buf text = {0};
-
-    kage_diags_render(diags, KAGE_FORMAT_HUMAN, isatty(STDERR_FILENO) && !getenv("NO_COLOR"),
-                      &text);
-    if (text.len)
-        fwrite(text.data, 1, text.len, stderr);
-    kage_buf_done(&text);
-}
-
-static int find_facts(const struct options *o, const struct kage_spec *spec,
-                      struct kage_host_facts *facts, struct kage_error *err)
-{
-    if (o->host)
-        return kage_host_read(o->host, facts, err);
-    return kage_host_probe(spec->machine.arch, spec->machine.accel, facts, err);
 }
 
 static int print(const struct options *o, const struct kage_plan *plan)
@@ -140,39 +102,11 @@ static int print(const struct options *o, const struct kage_plan *plan)
     return written ? 0 : EXIT_USAGE;
 }
 
-static void complain(const struct kage_error *err)
-{
-    if (err->loc.file && err->loc.line > 0)
-        fprintf(stderr, "%s:%d:%d: error: %s\n", err->loc.file, err->loc.line, err->loc.col,
-                err->message);
-    else
-        fprintf(stderr, "kage plan: %s\n", err->message);
-}
-
-static int plan_spec(const struct options *o, struct kage_spec *spec, struct kage_error *err)
-{
-    struct kage_host_facts facts = {0};
-    struct kage_plan *plan = NULL;
-    int code;
-
-    if (o->kernel && kage_plan_use_kernel(spec, o->kernel, o->initrd, err) < 0)
-        return EXIT_USAGE;
-    if (find_facts(o, spec, &facts, err) < 0)
-        return o->host ? EXIT_USAGE : EXIT_NO_VERDICT;
-    if (kage_plan_make(spec, &facts, &plan, err) < 0)
-        code = err->class == KAGE_CLASS_SPEC ? EXIT_FINDINGS : EXIT_NO_VERDICT;
-    else
-        code = print(o, plan);
-    kage_plan_free(plan);
-    kage_host_facts_done(&facts);
-    return code;
-}
-
 int kage_verb_plan(int argc, char **argv)
 {
     struct kage_error err = KAGE_ERROR_INIT;
-    struct kage_diags *diags;
-    struct kage_spec *spec = NULL;
+    struct kage_plan *plan = NULL;
+    struct kage_job job = {.show_warnings = true};
     struct options o = {0};
     int code;
 
@@ -182,19 +116,20 @@ int kage_verb_plan(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    diags = kage_diags_new();
-    code = kage_spec_load(o.spec, &spec, diags, &err);
-    show_findings(diags);
-    if (code < 0)
-        code = EXIT_USAGE;
+    job.spec = o.spec;
+    job.kernel = o.kernel;
+    job.initrd = o.initrd;
+    job.host = o.host;
+    code = kage_job_plan(&job, &plan, &err);
+    if (code == 0)
+        code = print(&o, plan);
     else if (code > 0)
         code = EXIT_FINDINGS;
     else
-        code = plan_spec(&o, spec, &err);
+        code = err.class == KAGE_CLASS_SPEC ? EXIT_USAGE : EXIT_NO_VERDICT;
     if (err.message)
-        complain(&err);
-    kage_spec_free(spec);
-    kage_diags_free(diags);
+        fprintf(stderr, "kage plan: %s\n", err.message);
+    kage_plan_free(plan);
     kage_error_done(&err);
     return code;
 }

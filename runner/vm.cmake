@@ -1,0 +1,1 @@
+target_sources(kage-core PRIVATE vm/owner.c vm/registry.c)

@@ -1,0 +1,8 @@
+#pragma once
+
+#include "common/base/error.h"
+
+/* The folder that holds the folders of this user's machines; made on demand, 0700, and refused when
+ * it belongs to someone else or is a link (another user may have put it there first). Owned;
+ * NULL with err set on failure. */
+char *kage_vm_base(struct kage_error *err);
