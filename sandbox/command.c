@@ -2,11 +2,11 @@
 
 #include "sandbox/filter.h"
 #include "sandbox/privileges.h"
+#include "sandbox/vfork.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,9 +32,10 @@ struct start {
  * signals nobody ignores. */
 static int reset_signals(struct kage_failure *f)
 {
+    struct sigaction action = {.sa_handler = SIG_DFL};
     sigset_t none;
     for (int sig = 1; sig < 32; sig++) {
-        if (sig != SIGKILL && sig != SIGSTOP && signal(sig, SIG_DFL) == SIG_ERR)
+        if (sig != SIGKILL && sig != SIGSTOP && sigaction(sig, &action, NULL) < 0)
             return kage_failure_set(f, errno, "reset signals");
     }
     sigemptyset(&none);
@@ -124,24 +125,33 @@ static int exec_command(const struct kage_sandbox_options *o)
     return errno;
 }
 
-static int command_main(void *arg)
+static _Noreturn void command_main(struct start *start)
 {
-    struct start *start = arg;
     if (prepare(start->o, &start->failure) == 0)
         start->exec_errno = exec_command(start->o);
     _exit(KAGE_EXIT_SETUP);
 }
 
+/* Not inlined, so that the frame shared with the child holds nothing else. */
+static __attribute__((noinline)) pid_t start_process(struct start *start)
+{
+    struct clone_args args = {.flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD};
+    pid_t pid = kage_vfork(&args);
+    if (pid == 0)
+        command_main(start);
+    return pid;
+}
+
 pid_t kage_command_start(const struct kage_sandbox_options *o, int *exec_errno,
                          struct kage_failure *f)
 {
-    /* PATH_MAX for the search, and room; static because pages not touched cost nothing. */
-    static char stack[64 * 1024] __attribute__((aligned(16)));
     struct start start = {.o = o};
-    pid_t pid = clone(command_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, &start);
+    kage_vfork_shares(&start);
+    pid_t pid = start_process(&start);
+    kage_vfork_shares(&start);
     *exec_errno = 0;
     if (pid < 0)
-        return kage_failure_set(f, errno, "start a process");
+        return kage_failure_set(f, -pid, "start a process");
     if (!start.failure.doing && start.exec_errno == 0)
         return pid;
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)

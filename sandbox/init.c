@@ -99,8 +99,7 @@ static bool take_request(int status_fd, pid_t command)
         return errno == EAGAIN || errno == EINTR;
     if (n == 0)
         return false;
-    if (n == sizeof msg && msg.kind == KAGE_SANDBOX_SIGNAL && msg.value > 0 &&
-        msg.value <= SIGRTMAX)
+    if (n == sizeof msg && msg.kind == KAGE_SANDBOX_SIGNAL && msg.value > 0 && msg.value < NSIG)
         kill(-command, msg.value);
     return true;
 }

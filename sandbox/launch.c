@@ -2,13 +2,12 @@
 
 #include "sandbox/init.h"
 #include "sandbox/report.h"
+#include "sandbox/vfork.h"
 
 #include <errno.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,28 +33,6 @@
  * through it and wait for a chance to write, as in CVE-2019-5736.
  */
 
-/* clone3() that shares the stack, too: the child must not return past the frame
- * it was called in, so this has to become part of its caller. */
-static inline __attribute__((always_inline)) pid_t vfork_with(const struct clone_args *args)
-{
-#if defined(__x86_64__)
-    long result;
-    __asm__ volatile("syscall"
-                     : "=a"(result)
-                     : "a"(SYS_clone3), "D"(args), "S"(sizeof *args)
-                     : "rcx", "r11", "memory");
-    return (pid_t)result;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = SYS_clone3;
-    register long x0 __asm__("x0") = (long)args;
-    register long x1 __asm__("x1") = sizeof *args;
-    __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1) : "memory");
-    return (pid_t)x0;
-#else
-#error "no clone3() for this architecture"
-#endif
-}
-
 /* Returns when init has ended, or a negative errno if it never began. Not
  * inlined, so that the frame shared with init holds nothing else. */
 static __attribute__((noinline)) pid_t run_init(const struct kage_sandbox_options *o)
@@ -73,7 +50,7 @@ static __attribute__((noinline)) pid_t run_init(const struct kage_sandbox_option
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)o->cgroup_fd;
     }
-    pid_t pid = vfork_with(&args);
+    pid_t pid = kage_vfork(&args);
     if (pid == 0)
         _exit(kage_init_run(o));
     return pid;

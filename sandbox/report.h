@@ -19,6 +19,12 @@ void kage_report(int status_fd, enum kage_sandbox_msg_kind kind, int value, cons
 int kage_report_setup_failed(int status_fd, const struct kage_failure *f);
 int kage_report_exec_failed(int status_fd, int errnum, const char *command);
 
+/* The same for a command line that is wrong; arg may be NULL. */
+int kage_report_usage(int status_fd, const char *why, const char *arg);
+
+/* Prints the text on standard output. */
+int kage_report_help(const char *text);
+
 /* The shell's way of writing a wait status: the exit code, or 128 + signal. */
 int kage_exit_code(int wait_status);
 
