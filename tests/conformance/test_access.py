@@ -21,8 +21,11 @@ class Access(VmdTestCase):
 
     async def test_wrong_tokens(self):
         good = self.vmd.token
-        other = "0" if good[-1] != "0" else "1"
-        for token in ("0" * 64, good[:-1] + other, other + good[1:], good[:-1], good + "0",
+
+        def another(digit):
+            return "0" if digit != "0" else "1"
+
+        for token in ("0" * 64, good[:-1] + another(good[-1]), another(good[0]) + good[1:], good[:-1], good + "0",
                       good.upper() if good.upper() != good else "A" * 64, " ", "x" * 400, "é" * 32):
             await self.refused(token=token)
         await (await self.connect()).ping()
@@ -34,7 +37,7 @@ class Access(VmdTestCase):
                          b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
                          b"Authorization: Bearer " + b"0" * 64 + b"\r\n\r\n")
             data = await asyncio.wait_for(reader.read(4096), 10)
-            self.assertNotIn(b"101", data.split(b"\r\n")[0])
+            self.assertRegex(data, b"^HTTP/1\\.[01] 401 ")
             writer.close()
         await (await self.connect()).ping()
 
@@ -46,7 +49,7 @@ class Access(VmdTestCase):
     async def test_plain_http(self):
         connection = http.client.HTTPConnection("127.0.0.1", self.vmd.port, timeout=10)
         connection.request("GET", "/", headers={"Authorization": "Bearer " + self.vmd.token})
-        self.assertGreaterEqual(connection.getresponse().status, 400)
+        self.assertEqual(connection.getresponse().status, 404)
         connection.close()
         await (await self.connect()).ping()
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import unittest
 
@@ -168,6 +169,11 @@ class Commands(VmdTestCase):
         self.assertIn(b"SigBlk:\t0000000000000000", result.stdout)
         self.assertIn(b"SigIgn:\t0000000000000000", result.stdout)
 
+    async def test_no_builtin_programs(self):
+        c = await self.connect()
+        await self.assert_error(c, E_SPAWN, SPAWN, {"id": 1, "command": "true", "builtin": True},
+                                number=1, text="built-in")
+
     async def test_users(self):
         c = await self.connect()
         result = await c.run("sh", "-c", "id -u; id -g; id -G; echo $HOME", uid=4321)
@@ -247,6 +253,18 @@ class Broken(unittest.IsolatedAsyncioTestCase):
             await c.ping()
             await c.close()
             self.assertEqual(vmd.stop(), 0)
+
+    @unittest.skipIf(not shutil.which("busybox") or libraries(shutil.which("busybox")),
+                     "needs a static busybox (package busybox-static)")
+    async def test_builtin_programs(self):
+        vmd = Vmd(extra=["--builtin", shutil.which("busybox")])
+        c = await Client.open(vmd)
+        result = await c.run("echo", "from", "within", builtin=True, env={"PATH": "/nonexistent"})
+        self.assertEqual((result.code, result.stdout), (0, b"from within\n"))
+        kind, payload = await c.request(SPAWN, {"id": 1, "command": "/bin/true", "builtin": True})
+        self.assertEqual((kind, payload["code"]), (ERROR, INVALID_PARAMS))
+        await c.close()
+        self.assertEqual(vmd.stop(), 0)
 
     async def test_killed_helper(self):
         """A helper that vanishes takes its command along: 128+9."""

@@ -71,8 +71,9 @@ class Frames(VmdTestCase):
     async def test_text_message(self):
         c = await self.connect()
         await c.ws.send("not binary")
-        with self.assertRaises(websockets.ConnectionClosed):
+        with self.assertRaises(websockets.ConnectionClosed) as caught:
             await c.frame()
+        self.assertEqual(caught.exception.rcvd.code, 1003)
 
     async def test_json(self):
         c = await self.connect()
