@@ -129,7 +129,7 @@ enum { RESTORER_FLAG = 0 };
 #endif
 
 /* The stack holds argc, argv, NULL, environment, NULL, auxiliary vector. */
-__attribute__((optimize("no-stack-protector"))) void kage_runtime_start(long *stack)
+__attribute__((no_stack_protector)) void kage_runtime_start(long *stack)
 {
     int argc = (int)stack[0];
     char **argv = (char **)(stack + 1);

@@ -234,13 +234,15 @@ static void add_with_libseccomp(scmp_filter_ctx ctx, int nr, enum kage_rule rule
         return;
     }
     if (c->kind == KAGE_CONDITION_NO_BITS) {
-        struct scmp_arg_cmp clear =
-            SCMP_CMP64((unsigned)c->arg, SCMP_CMP_MASKED_EQ, c->values[0], 0);
+        struct scmp_arg_cmp clear = {
+            .arg = (unsigned)c->arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = c->values[0]};
         assert_int_equal(seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, nr, 1, &clear), 0);
     }
     for (int i = 0; c->kind != KAGE_CONDITION_NO_BITS && i < c->value_count; i++) {
-        struct scmp_arg_cmp equal =
-            SCMP_CMP64((unsigned)c->arg, SCMP_CMP_MASKED_EQ, 0xffffffffULL, c->values[i]);
+        struct scmp_arg_cmp equal = {.arg = (unsigned)c->arg,
+                                     .op = SCMP_CMP_MASKED_EQ,
+                                     .datum_a = 0xffffffff,
+                                     .datum_b = c->values[i]};
         uint32_t action = c->kind == KAGE_CONDITION_ONE_OF ? SCMP_ACT_ALLOW : refuse;
         assert_int_equal(seccomp_rule_add_array(ctx, action, nr, 1, &equal), 0);
     }

@@ -93,11 +93,9 @@ static void break_step(void *arg)
     int result;
     /* Without this the filter itself would set no_new_privs. */
     seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
-    if (step->arg < 0)
-        result = seccomp_rule_add(ctx, action, nr, 0);
-    else
-        result = seccomp_rule_add(ctx, action, nr, 1,
-                                  SCMP_CMP64((unsigned)step->arg, SCMP_CMP_EQ, step->value));
+    struct scmp_arg_cmp equal = {
+        .arg = (unsigned)step->arg, .op = SCMP_CMP_EQ, .datum_a = step->value};
+    result = seccomp_rule_add_array(ctx, action, nr, step->arg < 0 ? 0 : 1, &equal);
     if (result < 0 || seccomp_load(ctx) < 0)
         _exit(98);
     seccomp_release(ctx);
