@@ -17,6 +17,8 @@ static const struct verb {
     {"ps", "list the machines that were started", kage_verb_ps},
     {"exec", "run a command in a machine", kage_verb_exec},
     {"shell", "open a shell in a machine", kage_verb_shell},
+    {"cp", "copy files into a machine or out of it", kage_verb_cp},
+    {"install", "put a program into a machine", kage_verb_install},
     {"logs", "print a machine's console", kage_verb_logs},
     {"stop", "end machines", kage_verb_stop},
     {"gc", "forget machines that have ended", kage_verb_gc},
@@ -62,6 +64,8 @@ static int unknown(const char *name)
  * `start` prints it. */
 static const struct verb seed_verbs[] = {
     {"start", "ROOTFS [--kernel FILE] [--initrd FILE] [--share HOST TAG]", kage_verb_seed_start},
+    {"exec", "PORT [--raw] -- COMMAND [ARGUMENT]...", kage_verb_exec},
+    {"install", "PORT FILE", kage_verb_install},
     {"stop", "PORT", kage_verb_stop},
 };
 

@@ -12,6 +12,8 @@ int kage_verb_image(int argc, char **argv);
 int kage_verb_start(int argc, char **argv);
 int kage_verb_exec(int argc, char **argv);
 int kage_verb_shell(int argc, char **argv);
+int kage_verb_cp(int argc, char **argv);
+int kage_verb_install(int argc, char **argv);
 int kage_verb_stop(int argc, char **argv);
 int kage_verb_ps(int argc, char **argv);
 int kage_verb_logs(int argc, char **argv);
