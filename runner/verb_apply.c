@@ -30,6 +30,7 @@ static const char help[] =
     "  --junit FILE   write the same as JUnit XML\n"
     "  --kernel FILE  boot this kernel instead of the image's\n"
     "  --initrd FILE  with --kernel: use this initramfs instead of kage's own\n"
+    "  --cold         boot the machine; neither use nor make a template\n"
     "  -q, --quiet    no progress lines, also on a terminal\n"
     "  -h, --help     show this help\n"
     "\n"
@@ -39,16 +40,21 @@ static const char help[] =
 
 struct options {
     const char *spec, *plan, *result, *junit, *kernel, *initrd;
-    bool quiet, help;
+    bool quiet, cold, help;
 };
 
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"plan", required_argument, NULL, 'p'},   {"result", required_argument, NULL, 'r'},
-        {"junit", required_argument, NULL, 'j'},  {"kernel", required_argument, NULL, 'k'},
-        {"initrd", required_argument, NULL, 'i'}, {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"plan", required_argument, NULL, 'p'},
+        {"result", required_argument, NULL, 'r'},
+        {"junit", required_argument, NULL, 'j'},
+        {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'},
+        {"cold", no_argument, NULL, 'c'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int c;
 
@@ -70,6 +76,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'i':
             o->initrd = optarg;
+            break;
+        case 'c':
+            o->cold = true;
             break;
         case 'q':
             o->quiet = true;
@@ -123,8 +132,8 @@ static int run(struct options *o, struct kage_plan **plan, struct kage_result *r
                uint64_t started_ms, struct kage_error *err)
 {
     struct kage_image_files files = {0};
-    struct kage_run_options options = {.progress = !o->quiet && isatty(STDERR_FILENO),
-                                       .started_ms = started_ms};
+    struct kage_run_options options = {
+        .progress = !o->quiet && isatty(STDERR_FILENO), .cold = o->cold, .started_ms = started_ms};
     int r = make_plan(o, plan, err);
 
     if (r == 0)

@@ -94,6 +94,21 @@ int kage_store_open(struct kage_store *ret, struct kage_error *err)
     return 0;
 }
 
+char *kage_cache_folder(const char *name, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *root = cache_folder();
+    char *path;
+
+    if (!root) {
+        kage_error_set(err, KAGE_CLASS_HOST, "no cache folder: set HOME or XDG_CACHE_HOME");
+        return NULL;
+    }
+    path = kage_asprintf("%s/%s", root, name);
+    if (make_parents(root, err) < 0 || make_private(root, err) < 0 || make_private(path, err) < 0)
+        kage_freep(&path);
+    return path;
+}
+
 void kage_store_done(struct kage_store *store)
 {
     kage_store_unlock(store);

@@ -30,6 +30,10 @@ typedef void kage_image_progress(const char *what, void *user);
 int kage_store_open(struct kage_store *ret, struct kage_error *err);
 void kage_store_done(struct kage_store *store);
 
+/* A folder beside those, made when it is missing, for something else that is kept between runs.
+ * Owned; NULL with err set. */
+char *kage_cache_folder(const char *name, struct kage_error *err);
+
 /* Waits for the lock; the kernel drops it when kage ends, however that happens. */
 int kage_store_lock(struct kage_store *store, kage_image_progress *progress, void *user,
                     struct kage_error *err);

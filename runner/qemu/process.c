@@ -30,9 +30,10 @@ struct start_failure {
 /* Everything QEMU inherits; closed in kage once QEMU runs. */
 struct inheritance {
     int qmp, console, token, stderr_pipe, scratch;
+    const struct kage_qemu_memory *memory; /* may be NULL */
     int *shares;
     size_t n_shares;
-    char numbers[4][16]; /* text of qmp, console, token, scratch */
+    char numbers[5][16]; /* text of qmp, console, token, scratch, rootfs */
     char (*share_numbers)[16];
     const struct kage_plan *plan;
     const struct kage_image_files *files;
@@ -126,7 +127,9 @@ static const char *lookup(const char *name, void *user)
     if (!strcmp(name, "initrd"))
         return in->files->initrd;
     if (!strcmp(name, "rootfs"))
-        return in->files->rootfs;
+        return in->files->rootfs ? in->numbers[4] : NULL;
+    if (!strcmp(name, "rootfs-format"))
+        return in->files->rootfs ? in->files->rootfs_format : NULL;
     if (!strcmp(name, "qmp"))
         return in->numbers[0];
     if (!strcmp(name, "console"))
@@ -149,11 +152,37 @@ static void argv_free(char **argv)
     free(argv);
 }
 
+/* The guest's memory as a file instead of QEMU's own; with a saved state to wait for. */
+static void add_memory(char **argv, size_t n, const struct inheritance *in)
+{
+    struct stat st;
+
+    if (fstat(in->memory->ram_fd, &st) < 0)
+        st.st_size = 0; /* QEMU will say that it does not fit */
+    argv[n++] = kage_strdup("-object");
+    argv[n++] = kage_asprintf("memory-backend-file,id=ram,size=%lld,mem-path=/proc/self/fd/%d,"
+                              "share=%s",
+                              (long long)st.st_size, in->memory->ram_fd,
+                              in->memory->restore ? "off" : "on");
+    if (in->memory->restore) {
+        argv[n++] = kage_strdup("-incoming");
+        argv[n++] = kage_strdup("defer");
+    }
+}
+
+static void use_memory_backend(char **machine)
+{
+    char *with = kage_asprintf("%s,memory-backend=ram", *machine);
+
+    free(*machine);
+    *machine = with;
+}
+
 static char **make_argv(const struct kage_plan *plan, struct inheritance *in,
                         struct kage_error *err)
 {
-    const int fds[] = {in->qmp, in->console, in->token, in->scratch};
-    char **argv = kage_alloc((plan->n_args + 2) * sizeof *argv);
+    const int fds[] = {in->qmp, in->console, in->token, in->scratch, in->files->rootfs_fd};
+    char **argv = kage_alloc((plan->n_args + 6) * sizeof *argv);
 
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
         snprintf(in->numbers[i], sizeof in->numbers[i], "%d", fds[i]);
@@ -165,12 +194,15 @@ static char **make_argv(const struct kage_plan *plan, struct inheritance *in,
             argv_free(argv);
             return NULL;
         }
+        if (in->memory && i && !strcmp(plan->args[i - 1].text, "-machine"))
+            use_memory_backend(&argv[i + 1]);
     }
+    if (in->memory)
+        add_memory(argv, plan->n_args + 1, in);
     return argv;
 }
 
-/* The program as an absolute path: searched in PATH here, so that the jail knows the file. */
-static char *find_program(const char *name)
+char *kage_qemu_program(const char *name)
 {
     const char *path = getenv("PATH");
 
@@ -201,17 +233,21 @@ static bool opens_network(const struct kage_plan *plan)
 static int make_jail(const struct kage_plan *plan, const struct kage_image_files *files,
                      const struct inheritance *in, const char *program, struct kage_error *err)
 {
-    struct kage_jail_path *paths = kage_alloc((plan->n_shares + 5) * sizeof *paths);
+    struct kage_jail_path *paths = kage_alloc((plan->n_shares + 6) * sizeof *paths);
     struct kage_jail jail = {.program = program, .paths = paths, .network = opens_network(plan)};
-    const char *image[] = {files->kernel, files->initrd, files->rootfs};
+    const char *image[] = {files->kernel, files->initrd};
     int r;
 
     for (size_t i = 0; i < sizeof image / sizeof *image; i++)
         if (image[i])
             paths[jail.n_paths++] = (struct kage_jail_path){.fd = -1, .path = image[i]};
+    if (files->rootfs)
+        paths[jail.n_paths++] = (struct kage_jail_path){.fd = files->rootfs_fd};
     for (size_t i = 0; i < plan->n_shares; i++)
         paths[jail.n_paths++] =
             (struct kage_jail_path){.fd = in->shares[i], .writable = plan->shares[i].writable};
+    if (in->memory)
+        paths[jail.n_paths++] = (struct kage_jail_path){.fd = in->memory->ram_fd, .writable = true};
     if (in->scratch >= 0)
         paths[jail.n_paths++] = (struct kage_jail_path){.fd = in->scratch, .writable = true};
     r = kage_jail_prepare(&jail, err);
@@ -263,6 +299,10 @@ static _Noreturn void become_qemu(char *program, char **argv, const struct inher
     keep_open(in->console);
     keep_open(in->token);
     keep_open(in->scratch);
+    if (in->files->rootfs)
+        keep_open(in->files->rootfs_fd);
+    if (in->memory)
+        keep_open(in->memory->ram_fd);
     for (size_t i = 0; i < in->n_shares; i++)
         keep_open(in->shares[i]);
     if ((r = kage_jail_enter(ruleset)))
@@ -308,7 +348,7 @@ static int spawn(char *program, char **argv, const struct inheritance *in, int r
 static int start(const struct kage_plan *plan, const struct kage_image_files *files,
                  struct inheritance *in, struct kage_qemu *qemu, struct kage_error *err)
 {
-    KAGE_CLEANUP(kage_freep) char *program = find_program(plan->qemu);
+    KAGE_CLEANUP(kage_freep) char *program = kage_qemu_program(plan->qemu);
     KAGE_CLEANUP(kage_closep) int ruleset = -1;
     char **argv;
     int pipe_fds[2], r;
@@ -340,13 +380,15 @@ static int start(const struct kage_plan *plan, const struct kage_image_files *fi
 }
 
 int kage_qemu_start(const struct kage_plan *plan, const struct kage_image_files *files,
-                    struct kage_qemu *ret, struct kage_error *err)
+                    const struct kage_qemu_memory *memory, struct kage_qemu *ret,
+                    struct kage_error *err)
 {
     struct inheritance in = {.qmp = -1,
                              .console = -1,
                              .token = -1,
                              .stderr_pipe = -1,
                              .scratch = -1,
+                             .memory = memory,
                              .plan = plan,
                              .files = files};
     struct kage_qemu qemu = KAGE_QEMU_INIT;

@@ -28,9 +28,20 @@ struct kage_qemu {
         .pid_fd = -1, .qmp_fd = -1, .console_fd = -1, .stderr_fd = -1                              \
     }
 
-/* Opens the shares, makes the token, starts QEMU. On failure nothing is left running. */
+/* The guest's memory in a file, for machines that are saved or restored. */
+struct kage_qemu_memory {
+    int ram_fd;   /* a file as large as the guest's memory; stays the caller's */
+    bool restore; /* map it privately and wait for the saved state; else the guest writes to it */
+};
+
+/* Opens the shares, makes the token, starts QEMU. `memory` may be NULL. On failure nothing is left
+ * running. */
 int kage_qemu_start(const struct kage_plan *plan, const struct kage_image_files *files,
-                    struct kage_qemu *ret, struct kage_error *err);
+                    const struct kage_qemu_memory *memory, struct kage_qemu *ret,
+                    struct kage_error *err);
+
+/* The program as an absolute path without links, searched in PATH; owned, NULL if there is none. */
+char *kage_qemu_program(const char *name);
 
 /* Kills QEMU if it runs, waits for it, closes what is open. */
 void kage_qemu_stop(struct kage_qemu *qemu);

@@ -3,11 +3,17 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
+
+/* Bytes a restored guest gets to draw its random numbers from; twice what the kernel's generator
+ * is keyed with. */
+#define RESUME_ENTROPY 64
 
 struct request {
     struct request *next;
@@ -31,6 +37,7 @@ struct kage_client {
     char *lost_why;
     uint64_t last_heard;
     bool paused;
+    bool resume; /* the machine was restored */
 };
 
 /* ---- the end ---- */
@@ -127,6 +134,39 @@ void kage_client_ping(struct kage_client *c)
     kage_client_request(c, KAGE_MSG_PING, "{}", NULL, NULL);
 }
 
+static void on_resumed(const struct kage_msg *reply, void *user)
+{
+    struct kage_client *c = user;
+
+    if (reply->type == KAGE_MSG_ERROR)
+        lose(c, KAGE_CLASS_INTERNAL,
+             kage_asprintf("the restored guest cannot go on: %s", reply->error.message));
+}
+
+static void send_resume(struct kage_client *c)
+{
+    unsigned char random[RESUME_ENTROPY];
+    struct timespec now;
+    struct kage_msg msg;
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) {
+        lose(c, KAGE_CLASS_HOST, kage_strdup("cannot get random bytes for the guest"));
+        return;
+    }
+    kage_msg_init(&msg, KAGE_MSG_RESUME);
+    msg.resume.time_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+    msg.resume.entropy = (char *)random;
+    msg.resume.entropy_len = sizeof random;
+    kage_client_request_msg(c, &msg, on_resumed, c);
+    explicit_bzero(random, sizeof random);
+}
+
+void kage_client_resume(struct kage_client *client)
+{
+    client->resume = true;
+}
+
 static void say_hello(struct kage_client *c)
 {
     struct kage_msg hello;
@@ -136,6 +176,8 @@ static void say_hello(struct kage_client *c)
     hello.hello.version = KAGE_PROTOCOL_VERSION;
     hello.hello.features = (struct kage_str_list){.items = features, .n = 1};
     kage_client_request_msg(c, &hello, NULL, NULL);
+    if (c->resume)
+        send_resume(c);
     kage_client_ping(c);
 }
 

@@ -36,6 +36,9 @@ typedef void (*kage_client_fn)(const struct kage_msg *reply, void *user);
 int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, const char *token,
                     const struct kage_client_handler *handler, void *user, struct kage_client **ret,
                     struct kage_error *err);
+/* For a machine that was restored, right after kage_client_new: its first request gives it the time
+ * and random bytes of its own, before anything can run. */
+void kage_client_resume(struct kage_client *client);
 void kage_client_free(struct kage_client *client);
 
 /* Sends a request with an encoded JSON payload. fn is called with its reply, in order. */

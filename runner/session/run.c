@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -48,6 +49,8 @@
 #define HEARTBEAT_MS 10000
 #define SILENT_TICKS_MAX 6
 #define CONSOLE_LINES 12
+/* A restored machine has little to do until it answers; one that does not is booted instead. */
+#define RESTORE_FRACTION 6
 
 /* ---- messages ---- */
 
@@ -111,7 +114,8 @@ static void quit_when_written(struct kage_run *run)
 static void set_timers_off(struct kage_run *run)
 {
     struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->command_timer};
+                                   run->heartbeat,  run->loss_timer,    run->command_timer,
+                                   run->save_timer};
 
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         if (timers[i])
@@ -198,6 +202,8 @@ static void on_loss_timer(void *user)
 
 /* ---- QEMU and the console ---- */
 
+static void connect_now(struct kage_run *run);
+
 static ssize_t read_console(struct kage_run *run)
 {
     char chunk[16384];
@@ -240,8 +246,6 @@ static void on_qemu_exit(uint32_t events, void *user)
                                             complaint ? ": " : "", complaint ? complaint : "")));
 }
 
-static void connect_now(struct kage_run *run);
-
 static void on_console(uint32_t events, void *user)
 {
     struct kage_run *run = user;
@@ -267,7 +271,13 @@ static void on_qmp_lost(const char *why, void *user)
 
 static void on_qmp_event(const char *name, const struct cJSON *data, void *user)
 {
+    struct kage_run *run = user;
+
     /* What ends the machine shows on the pidfd, with better words. */
+    if (run->how == KAGE_START_RESTORE && !strcmp(name, "RESUME")) {
+        run->resumed = true;
+        connect_now(run);
+    }
 }
 
 static void on_usernet(const struct cJSON *result, const char *error, void *user)
@@ -284,7 +294,7 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
         return;
     }
     run->port = (uint16_t)port;
-    if (run->console.ready)
+    if (run->console.ready || run->resumed)
         connect_now(run);
     else
         kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
@@ -303,6 +313,10 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     kage_timer_set(run->boot_timer, 0);
     kage_timer_set(run->connect_timer, 0);
     kage_timer_set(run->heartbeat, HEARTBEAT_MS);
+    if (run->how == KAGE_START_SAVE) {
+        kage_snapshot_save(run);
+        return;
+    }
     kage_run_progress(run, "up after %" PRIu64 ".%02" PRIu64 " s (%s)", run->result->boot_ms / 1000,
                       run->result->boot_ms / 10 % 100, kage_accel_name(run->plan->accel));
     kage_steps_start(run);
@@ -311,14 +325,19 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
 static void on_client_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len,
                              void *user)
 {
-    kage_steps_on_output(user, is_stderr, data, len);
+    struct kage_run *run = user;
+
+    if (run->how != KAGE_START_SAVE)
+        kage_steps_on_output(run, is_stderr, data, len);
 }
 
 static void on_client_exit(uint32_t id, const struct kage_msg *exit, void *user)
 {
     struct kage_run *run = user;
 
-    if (!run->done)
+    if (run->how == KAGE_START_SAVE)
+        kage_snapshot_on_exit(run);
+    else if (!run->done)
         kage_steps_on_exit(run, exit);
 }
 
@@ -361,6 +380,8 @@ static void connect_now(struct kage_run *run)
         kage_run_finish(run, err.class, 0, (struct kage_loc){0}, KAGE_TAKE(err.message));
     else
         kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
+    if (run->client && run->how == KAGE_START_RESTORE)
+        kage_client_resume(run->client);
 }
 
 static void on_connect_timer(void *user)
@@ -400,8 +421,11 @@ static void on_job_timer(void *user)
 static void on_heartbeat(void *user)
 {
     struct kage_run *run = user;
-    uint64_t silence = kage_now_ms() - kage_client_last_heard(run->client);
+    uint64_t silence;
 
+    if (!run->client)
+        return;
+    silence = kage_now_ms() - kage_client_last_heard(run->client);
     kage_timer_set(run->heartbeat, HEARTBEAT_MS);
     if (silence < HEARTBEAT_MS) {
         run->silent_ticks = 0;
@@ -479,9 +503,13 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
         struct kage_timer **timer;
         kage_timer_fn fn;
     } timers[] = {
-        {&run->boot_timer, on_boot_timer}, {&run->connect_timer, on_connect_timer},
-        {&run->job_timer, on_job_timer},   {&run->heartbeat, on_heartbeat},
-        {&run->loss_timer, on_loss_timer}, {&run->command_timer, kage_steps_on_timer},
+        {&run->boot_timer, on_boot_timer},
+        {&run->connect_timer, on_connect_timer},
+        {&run->job_timer, on_job_timer},
+        {&run->heartbeat, on_heartbeat},
+        {&run->save_timer, kage_snapshot_on_timer},
+        {&run->loss_timer, on_loss_timer},
+        {&run->command_timer, kage_steps_on_timer},
     };
 
     sigemptyset(&signals);
@@ -505,17 +533,23 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 {
     static const struct kage_qmp_handler qmp_handler = {.on_lost = on_qmp_lost,
                                                         .on_event = on_qmp_event};
+    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE};
     cJSON *usernet = cJSON_CreateObject();
 
     cJSON_AddStringToObject(usernet, "command-line", "info usernet");
-    if (run->plan->accel_note)
+    if (run->template)
+        memory.ram_fd = run->template->ram_fd;
+    if (run->how == KAGE_START_RESTORE)
+        kage_run_progress(run, "starting %s from its template", run->plan->name);
+    else if (run->plan->accel_note)
         kage_run_progress(run, "booting %s on %s (%s)", run->plan->name,
                           kage_accel_name(run->plan->accel), run->plan->accel_note);
     else
         kage_run_progress(run, "booting %s on %s", run->plan->name,
                           kage_accel_name(run->plan->accel));
     run->boot_start_ms = kage_now_ms();
-    if (kage_qemu_start(run->plan, run->files, &run->qemu, err) < 0 ||
+    if (kage_qemu_start(run->plan, run->files, run->template ? &memory : NULL, &run->qemu, err) <
+            0 ||
         kage_qmp_new(run->loop, kage_take_fd(&run->qemu.qmp_fd), &qmp_handler, run, &run->qmp,
                      err) < 0 ||
         kage_watch_new(run->loop, run->qemu.console_fd, EPOLLIN, on_console, run,
@@ -526,8 +560,12 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
         return -1;
     }
     run->result->jailed = run->qemu.jailed;
+    if (run->how == KAGE_START_RESTORE)
+        kage_snapshot_restore(run);
     kage_qmp_execute(run->qmp, "human-monitor-command", usernet, -1, on_usernet, run);
-    kage_timer_set(run->boot_timer, run->plan->boot_timeout_ms);
+    kage_timer_set(run->boot_timer, run->how == KAGE_START_RESTORE
+                                        ? run->plan->boot_timeout_ms / RESTORE_FRACTION
+                                        : run->plan->boot_timeout_ms);
     if (!run->options->on_up)
         kage_timer_set(run->job_timer, run->plan->timeout_ms);
     return 0;
@@ -536,7 +574,8 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 static void tear_down(struct kage_run *run)
 {
     struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->command_timer};
+                                   run->heartbeat,  run->loss_timer,    run->command_timer,
+                                   run->save_timer};
 
     stop_machine(run);
     kage_output_free(run->out);
@@ -558,17 +597,31 @@ static size_t count_commands(const struct kage_plan *plan)
     return n;
 }
 
-void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
-              const struct kage_run_options *options, struct kage_result *result)
+static void result_begin(const struct kage_plan *plan, struct kage_result *result)
 {
-    struct kage_run run = {
-        .plan = plan, .files = files, .options = options, .result = result, .qemu = KAGE_QEMU_INIT};
-    struct kage_error err = KAGE_ERROR_INIT;
-
+    kage_result_done(result);
     result->n_commands = count_commands(plan);
     result->commands = kage_alloc((result->n_commands + 1) * sizeof *result->commands);
     for (size_t i = 0; i < result->n_commands; i++)
         result->commands[i].exit_code = -1;
+}
+
+/* One machine from start to end. Returns whether it came up, and for one that is saved, whether
+ * that worked. */
+static bool run_machine(const struct kage_plan *plan, const struct kage_image_files *files,
+                        const struct kage_run_options *options, enum kage_start how,
+                        struct kage_template *template, struct kage_result *result)
+{
+    struct kage_run run = {.plan = plan,
+                           .files = files,
+                           .options = options,
+                           .how = how,
+                           .template = template,
+                           .result = result,
+                           .qemu = KAGE_QEMU_INIT};
+    struct kage_error err = KAGE_ERROR_INIT;
+
+    result_begin(plan, result);
     if (set_up_loop(&run, &err) < 0 || start_machine(&run, &err) < 0 ||
         kage_loop_run(run.loop, &err) < 0) {
         free(result->message);
@@ -580,4 +633,87 @@ void kage_run(const struct kage_plan *plan, const struct kage_image_files *files
     kage_error_done(&err);
     tear_down(&run);
     result->duration_ms = kage_now_ms() - options->started_ms;
+    return how == KAGE_START_SAVE ? run.saved : run.ready;
+}
+
+static void note(const struct kage_run_options *options, const char *what, const char *why)
+{
+    if (options->progress)
+        fprintf(stderr, "kage: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+}
+
+/* Boots a machine, saves it and puts the template in place. Returns 0 with *t open, 1 to go on
+ * without a template, -1 when *result stands already. */
+static int make_template(const struct kage_plan *plan, const struct kage_image_files *files,
+                         const struct kage_run_options *options, struct kage_template *t,
+                         struct kage_result *result)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    int r = 0;
+
+    if (!run_machine(plan, files, options, KAGE_START_SAVE, t, result)) {
+        /* That was a boot like any other; what stopped it would stop the next one. */
+        r = result->class == KAGE_CLASS_NONE || result->class == KAGE_CLASS_INTERNAL ? 1 : -1;
+        if (r > 0)
+            note(options, "no template was made", result->message);
+    } else if (kage_template_commit(t, plan, &err) < 0) {
+        note(options, "no template was made", err.message);
+        r = 1;
+    }
+    kage_error_done(&err);
+    if (r)
+        kage_template_discard(t);
+    return r;
+}
+
+/* Opens the template for this plan, or begins one. */
+static enum kage_start choose(const struct kage_plan *plan, const struct kage_image_files *files,
+                              const struct kage_run_options *options, struct kage_template *t)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    KAGE_CLEANUP(kage_freep) char *key = NULL;
+    enum kage_start how = KAGE_START_BOOT;
+    int r;
+
+    if (options->cold || !kage_template_possible(plan))
+        return KAGE_START_BOOT;
+    key = kage_template_key(plan, files, &err);
+    r = key ? kage_template_open(key, t, &err) : -1;
+    if (r == 0) {
+        how = KAGE_START_RESTORE;
+    } else if (r == 1) {
+        r = kage_template_begin(key, plan->memory, t, &err);
+        if (r == 0)
+            how = KAGE_START_SAVE;
+    }
+    if (r < 0)
+        note(options, "no template can be used", err.message);
+    kage_error_done(&err);
+    return how;
+}
+
+void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
+              const struct kage_run_options *options, struct kage_result *result)
+{
+    struct kage_template t = KAGE_TEMPLATE_INIT;
+    enum kage_start how = choose(plan, files, options, &t);
+
+    if (how == KAGE_START_SAVE) {
+        int r = make_template(plan, files, options, &t, result);
+
+        if (r < 0)
+            return;
+        how = r ? KAGE_START_BOOT : KAGE_START_RESTORE;
+    }
+    if (how == KAGE_START_RESTORE) {
+        bool up = run_machine(plan, files, options, how, &t, result);
+
+        if (up || result->class == KAGE_CLASS_INTERRUPTED) {
+            kage_template_done(&t);
+            return;
+        }
+        note(options, "the template did not start, booting instead", result->message);
+        kage_template_discard(&t);
+    }
+    run_machine(plan, files, options, KAGE_START_BOOT, NULL, result);
 }

@@ -3,6 +3,7 @@
 #include "runner/qemu/console.h"
 #include "runner/qemu/process.h"
 #include "runner/session/run.h"
+#include "runner/template/template.h"
 
 struct kage_client;
 struct kage_loop;
@@ -13,12 +14,23 @@ struct kage_timer;
 struct kage_watch;
 struct kage_ws;
 
+/* How a machine comes up. */
+enum kage_start {
+    KAGE_START_BOOT,
+    KAGE_START_SAVE,    /* boot, save it as a template, end */
+    KAGE_START_RESTORE, /* from a template */
+};
+
 /* The state of one run, shared by run.c (the machine's life) and steps.c (the plan's frames). */
 struct kage_run {
     const struct kage_plan *plan;
     const struct kage_image_files *files;
     const struct kage_run_options *options;
     struct kage_result *result;
+    enum kage_start how;
+    struct kage_template *template; /* NULL when booting */
+    bool resumed;                   /* the restored machine runs */
+    bool saving, saved;
 
     struct kage_loop *loop;
     struct kage_ws *ws;
@@ -34,6 +46,7 @@ struct kage_run {
     bool done;  /* the verdict stands; what is left is to write out and stop */
     bool vm_gone;
 
+    struct kage_timer *save_timer;
     struct kage_timer *boot_timer, *connect_timer, *job_timer, *heartbeat, *loss_timer;
     unsigned silent_ticks;
     char *loss_why;
@@ -60,6 +73,12 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
 /* A line of kage's own on standard error when progress is on. */
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* snapshot.c: saving a machine that is ready, and the start of a restored one. */
+void kage_snapshot_save(struct kage_run *run);
+void kage_snapshot_on_exit(struct kage_run *run);
+void kage_snapshot_on_timer(void *run);
+void kage_snapshot_restore(struct kage_run *run);
 
 /* steps.c: everything after vmd is ready. */
 void kage_steps_start(struct kage_run *run);

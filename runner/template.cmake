@@ -1,0 +1,1 @@
+target_sources(kage-core PRIVATE template/key.c template/template.c)
