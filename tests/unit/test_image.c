@@ -109,15 +109,13 @@ static void test_store_is_private(void **state)
     kage_store_done(&store);
 }
 
-static void test_store_of_someone_else(void **state)
+static void refuse_foreign_store(void)
 {
     struct kage_store store = KAGE_STORE_INIT;
     struct kage_error err = KAGE_ERROR_INIT;
     KAGE_CLEANUP(kage_freep) char *foreign = in_folder("foreign");
     KAGE_CLEANUP(kage_freep) char *root = in_folder("foreign/kage");
 
-    if (geteuid() != 0)
-        skip();
     assert_int_equal(mkdir(foreign, 0777), 0);
     assert_int_equal(mkdir(root, 0777), 0);
     assert_int_equal(chown(root, 4711, 4711), 0);
@@ -127,6 +125,13 @@ static void test_store_of_someone_else(void **state)
     assert_non_null(strstr(err.message, "belongs to another user (uid 4711)"));
     kage_error_done(&err);
     setenv("XDG_CACHE_HOME", folder, 1);
+}
+
+static void test_store_of_someone_else(void **state)
+{
+    if (geteuid() != 0)
+        skip(); /* only root can give a folder away */
+    refuse_foreign_store();
 }
 
 static void test_store_without_home(void **state)
