@@ -15,13 +15,16 @@
  * configuration change what a plan means.
  */
 
-/* Oldest QEMU whose options are all known: pauth-impdef came with 6.0, rng-builtin and multidevs
- * with 4.2 (docs/system in QEMU's tree). */
+/* Oldest QEMU whose options are all known: pauth-impdef came with 6.0, multidevs with 4.2
+ * (docs/system in QEMU's tree). */
 #define QEMU_OLDEST_MAJOR 6
 
 /* Addresses of our own, in the range QEMU uses for guests; 4b:41 spells "KA". */
 #define MAC_CONTROL "52:54:00:4b:41:01"
 #define MAC_JOB "52:54:00:4b:41:02"
+
+/* By which vmd finds the disk with the root file system. */
+#define ROOTFS_SERIAL "rootfs"
 
 struct machine {
     struct kage_cmdline line;
@@ -186,6 +189,8 @@ static char *kernel_words(const struct machine *m)
     if (x86)
         kage_buf_adds(&words, " 8250.nr_uarts=1");
     kage_buf_adds(&words, " cryptomgr.notests");
+    if (kage_image_has_rootfs(image))
+        kage_buf_adds(&words, " kage.root=" ROOTFS_SERIAL);
     if (image->form != KAGE_IMAGE_KERNEL)
         kage_buf_adds(&words, " initcall_blacklist=init_kprobe_trace,cubictcp_register,"
                               "load_system_certificate_list");
@@ -200,12 +205,6 @@ static void add_kernel(struct machine *m)
     struct kage_loc loc = at(m, image->loc);
     KAGE_CLEANUP(kage_freep) char *words = NULL;
 
-    if (image->form == KAGE_IMAGE_URL || image->form == KAGE_IMAGE_PATH || image->rootfs) {
-        kage_cmdline_fail(&m->line, loc, KAGE_CLASS_IMAGE,
-                          "this version boots images of the store (`image: tiny`) and a kernel "
-                          "with its initrd, not root file systems by url or path");
-        return;
-    }
     kage_cmdline_hole(&m->line, loc, "-kernel", "kernel");
     /* vmd lives there, so there always is one: a kernel of the user's own comes with kage's. */
     kage_cmdline_hole(&m->line, loc, "-initrd", "initrd");
@@ -234,13 +233,6 @@ static void add_channels(struct machine *m)
     kage_cmdline_open(c, m->job, "-fw_cfg", NULL);
     kage_cmdline_key(c, "name", "%s", KAGE_TOKEN_FW_CFG);
     kage_cmdline_key_hole(c, "file", m->fd_folder, "token");
-    kage_cmdline_close(c);
-    kage_cmdline_open(c, m->job, "-object", "rng-builtin");
-    kage_cmdline_key(c, "id", "rng");
-    kage_cmdline_close(c);
-    kage_cmdline_open(c, m->job, "-device", "virtio-rng-pci");
-    kage_cmdline_key(c, "rng", "rng");
-    kage_cmdline_key(c, "disable-legacy", "on");
     kage_cmdline_close(c);
 }
 
@@ -328,6 +320,41 @@ static void add_shares(struct machine *m)
     }
 }
 
+static void add_disk_device(struct machine *m, struct kage_loc loc, const char *node,
+                            const char *serial)
+{
+    kage_cmdline_open(&m->line, loc, "-device", "virtio-blk-pci");
+    kage_cmdline_key(&m->line, "drive", "%s", node);
+    kage_cmdline_key(&m->line, "serial", "%s", serial);
+    kage_cmdline_key(&m->line, "disable-legacy", "on");
+    kage_cmdline_close(&m->line);
+}
+
+/* The image's root file system. Its format is known once the file has been looked at, and then said
+ * outright: QEMU must not guess, or a guest's disk could claim to be a format that names other
+ * files of the host. */
+static void add_rootfs(struct machine *m)
+{
+    struct kage_loc loc = at(m, m->spec->image.loc);
+    struct kage_cmdline *c = &m->line;
+
+    if (!kage_image_has_rootfs(&m->spec->image))
+        return;
+    kage_cmdline_open(c, loc, "-blockdev", NULL);
+    kage_cmdline_key(c, "driver", "file");
+    kage_cmdline_key(c, "node-name", "image");
+    kage_cmdline_key_hole(c, "filename", m->fd_folder, "rootfs");
+    kage_cmdline_key(c, "read-only", "on");
+    kage_cmdline_close(c);
+    kage_cmdline_open(c, loc, "-blockdev", NULL);
+    kage_cmdline_key_hole(c, "driver", "", "rootfs-format");
+    kage_cmdline_key(c, "node-name", "rootfs");
+    kage_cmdline_key(c, "file", "image");
+    kage_cmdline_key(c, "read-only", "on");
+    kage_cmdline_close(c);
+    add_disk_device(m, loc, "rootfs", ROOTFS_SERIAL);
+}
+
 static void add_disk(struct machine *m)
 {
     struct kage_loc loc = at(m, m->spec->machine.disk_loc);
@@ -342,11 +369,7 @@ static void add_disk(struct machine *m)
     kage_cmdline_key(c, "locking", "off"); /* the file has no name, so nobody else can open it */
     kage_cmdline_key(c, "discard", "unmap");
     kage_cmdline_close(c);
-    kage_cmdline_open(c, loc, "-device", "virtio-blk-pci");
-    kage_cmdline_key(c, "drive", "scratch");
-    kage_cmdline_key(c, "serial", "scratch");
-    kage_cmdline_key(c, "disable-legacy", "on");
-    kage_cmdline_close(c);
+    add_disk_device(m, loc, "scratch", "scratch");
 }
 
 /* The facts name the program for one architecture; QEMU calls the others alike. */
@@ -391,6 +414,7 @@ int kage_plan_qemu(const struct kage_spec *spec, const struct kage_host_facts *f
     add_channels(&m);
     add_control_network(&m);
     add_shares(&m);
+    add_rootfs(&m);
     add_disk(&m);
     add_job_network(&m);
     return kage_cmdline_end(&m.line, plan);

@@ -16,7 +16,7 @@ enum option_form {
 
 /* `first`: the words that may come before the keys, separated by spaces; NULL for none.
  * `keys`: the keys that may follow; those after '|' take a descriptor placeholder and nothing
- * else. */
+ * else. `driver` may be %{rootfs-format}, which stands for the word raw or qcow2. */
 static const struct option {
     const char *flag;
     enum option_form form;
@@ -45,14 +45,15 @@ static const struct option {
     {"-mon", FORM_KEYS, NULL, "chardev mode"},
     {"-netdev", FORM_KEYS, "user", "id net host dns dhcpstart ipv6 restrict hostfwd"},
     {"-fsdev", FORM_KEYS, "local", "id security_model multidevs readonly|path"},
-    {"-blockdev", FORM_KEYS, NULL, "driver node-name locking discard|filename"},
-    {"-object", FORM_KEYS, "rng-builtin", "id"},
-    {"-device", FORM_KEYS, "virtio-net-pci virtio-9p-pci virtio-blk-pci virtio-rng-pci",
-     "netdev mac romfile fsdev mount_tag drive serial rng disable-legacy"},
+    {"-blockdev", FORM_KEYS, NULL, "driver node-name read-only file locking discard|filename"},
+    {"-device", FORM_KEYS, "virtio-net-pci virtio-9p-pci virtio-blk-pci",
+     "netdev mac romfile fsdev mount_tag drive serial disable-legacy"},
 };
 
-static const char *const placeholders[] = {"kernel",  "initrd", "qmp",
-                                           "console", "token",  "scratch"};
+#define FORMAT_HOLE "rootfs-format"
+
+static const char *const placeholders[] = {"kernel", "initrd",  "rootfs", FORMAT_HOLE,
+                                           "qmp",    "console", "token",  "scratch"};
 
 static const struct option *find_option(const char *flag)
 {
@@ -317,6 +318,14 @@ static bool is_literal(const char *s, size_t len)
     return true;
 }
 
+/* The one item whose value is a word that only a run knows. */
+static bool is_format(const char *item, size_t len)
+{
+    static const char text[] = "driver=%{" FORMAT_HOLE "}";
+
+    return len == sizeof(text) - 1 && memcmp(item, text, len) == 0;
+}
+
 /* The end of the item at s: the first comma that is not doubled, or the end of the text. */
 static size_t item_len(const char *s)
 {
@@ -352,7 +361,8 @@ static bool check_keys(const struct option *o, const char *s)
         if (!eq || !in_list(o->keys, s, (size_t)(eq - s), &descriptor))
             return false;
         eq++;
-        if (!(descriptor ? is_descriptor : is_literal)(eq, (size_t)(s + n - eq)))
+        if (!(descriptor ? is_descriptor : is_literal)(eq, (size_t)(s + n - eq)) &&
+            !is_format(s, n))
             return false;
         s += n;
         if (*s)
