@@ -1,7 +1,7 @@
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 
 target_sources(kage-core PRIVATE
-  image/builder.c image/digest.c image/image.c image/kernel.c image/manifest.c image/store.c
+  image/builder.c image/digest.c image/image.c image/kernel.c image/manifest.c image/rootfs.c image/store.c
   image/tiny.c)
 target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
 

@@ -10,6 +10,7 @@
 #include "common/base/text.h"
 #include "runner/image/digest.h"
 #include "runner/image/kernel.h"
+#include "runner/image/rootfs.h"
 #include "runner/image/store.h"
 #include "runner/image/tiny.h"
 
@@ -128,16 +129,42 @@ static int resolve_named(const struct request *r, struct kage_store *store,
     return result;
 }
 
+static int use_rootfs(const char *path, struct kage_image_files *files, struct kage_error *err)
+{
+    struct kage_rootfs rootfs;
+
+    if (kage_rootfs_open(path, &rootfs, err) < 0)
+        return -1;
+    files->rootfs = kage_strdup(path);
+    files->rootfs_fd = rootfs.fd;
+    files->rootfs_format = rootfs.format;
+    return 0;
+}
+
 static int resolve(const struct request *r, struct kage_store *store,
                    struct kage_image_files *files, struct kage_error *err)
 {
-    if (r->image->form == KAGE_IMAGE_STORE)
+    struct kage_manifest manifest = {0};
+    int result = -1;
+
+    switch (r->image->form) {
+    case KAGE_IMAGE_STORE:
         return resolve_named(r, store, files, err);
-    if (r->image->form == KAGE_IMAGE_KERNEL && !r->image->rootfs)
-        return resolve_kernel(r, store, files, err);
-    return kage_error_set(err, KAGE_CLASS_IMAGE,
-                          "this version boots images of the store (`image: tiny`) and a kernel "
-                          "with its initrd, not root file systems by url or path");
+    case KAGE_IMAGE_KERNEL:
+        result = resolve_kernel(r, store, files, err);
+        if (result == 0 && r->image->rootfs)
+            result = use_rootfs(r->image->rootfs, files, err);
+        return result;
+    case KAGE_IMAGE_PATH:
+        result = use_rootfs(r->image->path, files, err);
+        break;
+    case KAGE_IMAGE_URL:
+        break;
+    }
+    if (result == 0)
+        result = resolve_tiny(r, store, files, &manifest, err);
+    kage_manifest_done(&manifest);
+    return result;
 }
 
 int kage_image_resolve(const struct kage_spec_image *image, enum kage_arch arch,
@@ -173,6 +200,8 @@ void kage_image_files_done(struct kage_image_files *files)
 {
     kage_freep(&files->kernel);
     kage_freep(&files->initrd);
+    if (files->rootfs)
+        close(files->rootfs_fd);
     kage_freep(&files->rootfs);
     kage_freep(&files->digest);
 }

@@ -7,7 +7,9 @@
 struct kage_image_files {
     char *kernel;
     char *initrd; /* NULL when a custom kernel has none */
-    char *rootfs; /* NULL for images that live in the initrd */
+    char *rootfs; /* NULL for images that live in the initrd; else the next two are set */
+    int rootfs_fd;             /* open for reading: what was looked at is what QEMU gets */
+    const char *rootfs_format; /* QEMU's driver: "raw" or "qcow2"; static */
     char *digest; /* of everything above, for reports: "sha256:…" */
 };
 

@@ -47,6 +47,20 @@ static void copy_image(const struct kage_spec_image *from, struct kage_plan *pla
     };
 }
 
+bool kage_image_has_rootfs(const struct kage_spec_image *image)
+{
+    switch (image->form) {
+    case KAGE_IMAGE_STORE:
+        return strcmp(image->name, "tiny") != 0;
+    case KAGE_IMAGE_KERNEL:
+        return image->rootfs != NULL;
+    case KAGE_IMAGE_URL:
+    case KAGE_IMAGE_PATH:
+        break;
+    }
+    return true;
+}
+
 /* Tags are numbered and not the spec's names: a 9p tag has at most 31 bytes (MAX_TAG_LEN in QEMU's
  * hw/9pfs/9p.h), and the machine stays the same whatever the shares are called. */
 static void copy_shares(const struct kage_spec *spec, struct kage_plan *plan)

@@ -15,14 +15,18 @@
  * without I/O, so the same spec and host facts give the same bytes.
  *
  * What only a run knows stands in QEMU's arguments as a placeholder %{name}; a
- * literal '%' is written '%%' there. Nothing else of a plan holds placeholders.
+ * literal '%' is written '%%' there.
  *   %{kernel} %{initrd}    files of the image, from the image store: whole arguments, so their
  *                          paths may hold commas
+ *   %{rootfs-format}       raw or qcow2, whatever the image's root file system is
  *   %{qmp} %{console}      descriptor numbers of inherited sockets
- *   %{token} %{scratch} %{share:NAME}
+ *   %{token} %{rootfs} %{scratch} %{share:NAME}
  *                          descriptor numbers too, opened by QEMU through /proc/self/fd/N on
- *                          Linux and /dev/fd/N on macOS: the file with the token, the scratch disk
- *                          (both without a name) and the folder behind share NAME
+ *                          Linux and /dev/fd/N on macOS: the file with the token, the image's root
+ *                          file system, the scratch disk (token and scratch without a name) and the
+ *                          folder behind share NAME
+ * The environment of a command that lists secrets has NAME=%{secret:NAME} for each of them. No
+ * other text of a plan is searched for placeholders.
  *
  * A command's `run` becomes an argument vector as other CI systems have it:
  *   shell: sh          /bin/sh -e -c SCRIPT
@@ -71,7 +75,7 @@ struct kage_plan {
     enum kage_arch arch;          /* the guest's, never KAGE_ARCH_HOST */
     enum kage_accel accel;        /* never KAGE_ACCEL_AUTO */
     char *accel_note;             /* why not a faster one; NULL when there is nothing to say */
-    struct kage_spec_image image; /* what %{kernel} and %{initrd} stand for */
+    struct kage_spec_image image; /* what %{kernel}, %{initrd} and %{rootfs} stand for */
     char *qemu;                   /* program */
     struct kage_plan_arg *args;   /* argv[1…] */
     size_t n_args;
@@ -85,6 +89,9 @@ struct kage_plan {
     uint64_t timeout_ms;      /* of the whole job */
     uint64_t output_limit;    /* bytes; 0 for none */
 };
+
+/* Does this image come with a root file system of its own, on a disk? */
+bool kage_image_has_rootfs(const struct kage_spec_image *image);
 
 /* Pure. Fails when the host cannot run the spec (class host). */
 int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *facts,
