@@ -5,51 +5,26 @@
 #include "runner/spec/suggest.h"
 #include "runner/verbs.h"
 
-/* Verbs are added to this table and nowhere else. */
-static const struct verb {
-    const char *name, *help;
-    int (*run)(int argc, char **argv);
-} verbs[] = {
-    {"check", "find mistakes in specs, without running them", kage_verb_check},
-    {"plan", "show the machine and the messages a spec would run", kage_verb_plan},
-    {"apply", "run a spec in a fresh virtual machine", kage_verb_apply},
-    {"start", "start a machine that stays", kage_verb_start},
-    {"ps", "list the machines that were started", kage_verb_ps},
-    {"exec", "run a command in a machine", kage_verb_exec},
-    {"shell", "open a shell in a machine", kage_verb_shell},
-    {"cp", "copy files into a machine or out of it", kage_verb_cp},
-    {"install", "put a program into a machine", kage_verb_install},
-    {"logs", "print a machine's console", kage_verb_logs},
-    {"stop", "end machines", kage_verb_stop},
-    {"gc", "forget machines that have ended", kage_verb_gc},
-    {"image", "build and look at the images machines boot from", kage_verb_image},
-};
-
-#define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 #define EXIT_USAGE 2
 
 static int print_help(FILE *out, int code)
 {
     fprintf(out, "Usage: kage VERB [ARGUMENT]...\n"
                  "Run the commands of a YAML spec in a virtual machine made for them.\n\n");
-    for (size_t i = 0; i < N_VERBS; i++)
-        fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].help);
+    size_t n;
+    const struct kage_verb *verbs = kage_verbs(&n);
+    for (size_t i = 0; i < n; i++)
+        fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
     fprintf(out, "\n'kage VERB --help' tells more. 'kage --version' prints the version.\n");
     return fflush(out) != 0 ? EXIT_USAGE : code;
-}
-
-static const struct verb *find_verb(const char *name)
-{
-    for (size_t i = 0; i < N_VERBS; i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
-    return NULL;
 }
 
 static int unknown(const char *name)
 {
     struct kage_suggestion s = {0};
-    for (size_t i = 0; i < N_VERBS; i++)
+    size_t n;
+    const struct kage_verb *verbs = kage_verbs(&n);
+    for (size_t i = 0; i < n; i++)
         kage_suggest(&s, name, verbs[i].name, verbs[i].name);
     fprintf(stderr, "kage: there is no %s '%s'", name[0] == '-' ? "option" : "verb", name);
     if (s.best)
@@ -62,7 +37,7 @@ static int unknown(const char *name)
 
 /* The command lines of the system kage descends from, verbatim: a port is a machine's handle, and
  * `start` prints it. */
-static const struct verb seed_verbs[] = {
+static const struct kage_verb seed_verbs[] = {
     {"start", "ROOTFS [--kernel FILE] [--initrd FILE] [--share HOST TAG]", kage_verb_seed_start},
     {"exec", "PORT [--raw] -- COMMAND [ARGUMENT]...", kage_verb_exec},
     {"install", "PORT FILE", kage_verb_install},
@@ -98,12 +73,12 @@ int main(int argc, char **argv)
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         return print_help(stdout, 0);
     if (strcmp(name, "help") == 0) {
-        const struct verb *about = argc > 2 ? find_verb(argv[2]) : NULL;
+        const struct kage_verb *about = argc > 2 ? kage_verb_find(argv[2]) : NULL;
         char *args[] = {argc > 2 ? argv[2] : NULL, (char[]){"--help"}, NULL};
         if (about)
             return about->run(2, args);
         return argc > 2 ? unknown(argv[2]) : print_help(stdout, 0);
     }
-    const struct verb *verb = find_verb(name);
+    const struct kage_verb *verb = kage_verb_find(name);
     return verb ? verb->run(argc - 1, argv + 1) : unknown(name);
 }

@@ -93,7 +93,7 @@ class Guest(Kage):
             commands:
               - name: crash
                 sandbox: none
-                run: echo started; echo c > /proc/sysrq-trigger; sleep 100
+                run: echo started; sleep 1; echo c > /proc/sysrq-trigger; sleep 100
             """,
             "--result",
             result,

@@ -1,0 +1,208 @@
+"""Warm starts: clones of one saved machine are correct, independent and never corrupt."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from kage_e2e import KAGE, Kage, qemu_children, wait_until
+
+IDENTITY = """
+    version: 1
+    image: tiny
+    commands:
+      - run: |
+          head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \\n'; echo
+          cat /proc/sys/kernel/random/boot_id /etc/machine-id
+          date +%s
+          awk 'BEGIN { srand(); print rand() }' > /dev/null
+    """
+
+
+class Templates(Kage):
+    def setUp(self):
+        super().setUp()
+        # A cache of the test's own, with the images of the user's: building one takes a while.
+        cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kage")
+        os.makedirs(self.path("cache", "kage"), mode=0o700)
+        os.chmod(self.path("cache"), 0o700)
+        for name in ("images", "parts", "kernels"):
+            if os.path.isdir(os.path.join(cache, name)):
+                subprocess.run(["cp", "-a", "--reflink=auto", os.path.join(cache, name), self.path("cache", "kage")],
+                               check=True)
+        self.env = {**os.environ, "XDG_CACHE_HOME": self.path("cache")}
+        self.templates = self.path("cache", "kage", "templates")
+
+    def warm(self, text, *args):
+        return self.apply(text, *args, env=self.env)
+
+    def keys(self):
+        return [n for n in os.listdir(self.templates) if not n.startswith(".")] if os.path.isdir(self.templates) else []
+
+    def test_the_first_run_makes_one_and_the_second_is_much_faster(self):
+        first, second = self.warm(IDENTITY), self.warm(IDENTITY)
+        self.assert_code(first, 0)
+        self.assert_code(second, 0)
+        self.assertEqual(len(self.keys()), 1)
+        cold = self.warm(IDENTITY, "--cold")
+        self.assertLess(second.result["boot_ms"] * 2, cold.result["boot_ms"])
+        listing = self.kage("template", "ls", env=self.env)
+        self.assertIn(self.keys()[0][:12].encode(), listing.out)
+        self.assert_code(self.kage("template", "rm", "--all", env=self.env), 0)
+        self.assertEqual(self.keys(), [])
+
+    def test_ten_clones_at_once_differ_and_know_the_time(self):
+        self.assert_code(self.warm(IDENTITY), 0)
+        spec = self.path("job.yaml")
+        runs = [self.start("apply", spec, env=self.env) for _ in range(10)]
+        seen = {"random": set(), "boot": set(), "machine": set()}
+        for run in runs:
+            out, err = run.communicate(timeout=240)
+            self.assertEqual(run.returncode, 0, err)
+            rand, boot, machine, clock = out.decode().split("\n")[:4]
+            seen["random"].add(rand)
+            seen["boot"].add(boot)
+            seen["machine"].add(machine)
+            self.assertLess(abs(int(clock) - time.time()), 60)
+        for name, values in seen.items():
+            self.assertEqual(len(values), 10, name)
+
+    def test_shares_network_and_disk_work_from_a_template(self):
+        os.mkdir(self.path("a"))
+        os.mkdir(self.path("b"))
+        for name in ("a", "b"):
+            self.write(f"{name}/who", f"{name}\n")
+            p = self.warm(
+                f"""
+                version: 1
+                image: tiny
+                network: on
+                shares:
+                  s: {{path: {name}, writable: true}}
+                mounts:
+                  - {{type: share, source: s, target: /s}}
+                users:
+                  u: {{uid: 1000}}
+                commands:
+                  - run: cat /s/who; touch /s/new; ip route | grep -c default
+                """
+            )
+            self.assert_code(p, 0)
+            self.assertEqual(p.out.decode(), f"{name}\n1\n")
+            self.assertTrue(os.path.exists(self.path(name, "new")))
+        self.assertEqual(len(self.keys()), 1)
+
+    def test_another_machine_is_another_template(self):
+        self.warm(IDENTITY)
+        self.warm(IDENTITY.replace("image: tiny", "image: tiny\n    machine: {memory: 256MiB}"))
+        self.assertEqual(len(self.keys()), 2)
+
+    def test_a_changed_template_is_thrown_away(self):
+        self.warm(IDENTITY)
+        key = self.keys()[0]
+        for name in ("ram", "state"):
+            with self.subTest(name):
+                path = os.path.join(self.templates, key, name)
+                before = os.stat(path)
+                with open(path, "r+b") as f:
+                    f.seek(4096)
+                    f.write(b"\xff" * 64)
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+                p = self.warm(IDENTITY)
+                self.assert_code(p, 0)
+                self.assertNotEqual(os.stat(path).st_ino, before.st_ino)
+
+    def test_a_template_that_does_not_start_is_replaced_by_a_boot(self):
+        self.warm(IDENTITY)
+        folder = os.path.join(self.templates, self.keys()[0])
+        state, meta = os.path.join(folder, "state"), os.path.join(folder, "meta.json")
+        with open(state, "r+b") as f:
+            f.truncate(100)
+        st = os.stat(state)
+        with open(meta) as f:
+            info = json.load(f)
+
+        def stamp(ns):
+            return f"{ns // 10**9}.{ns % 10**9:09d}"
+
+        info["state"] = f"{st.st_ino} {st.st_size} {stamp(st.st_mtime_ns)} {stamp(st.st_ctime_ns)}"
+        with open(meta, "w") as f:
+            json.dump(info, f)
+        p = self.warm(IDENTITY)
+        self.assert_code(p, 0)
+        self.assertEqual(p.err, b"")
+        self.assertEqual(self.keys(), [])
+        self.assert_code(self.warm(IDENTITY), 0)
+        self.assertEqual(len(self.keys()), 1)
+
+    def test_files_are_private(self):
+        self.warm(IDENTITY)
+        for folder, _, files in os.walk(self.templates):
+            self.assertEqual(os.stat(folder).st_mode & 0o077, 0)
+            for name in files:
+                self.assertEqual(os.stat(os.path.join(folder, name)).st_mode & 0o077, 0)
+
+    def test_the_token_of_a_run_is_not_the_template_s(self):
+        self.warm(IDENTITY)
+        folder = os.path.join(self.templates, self.keys()[0])
+        p, tokens = self.start("apply", self.spec("""
+            version: 1
+            image: tiny
+            commands:
+              - run: echo started; sleep 100
+            """), env=self.env), []
+        self.assertEqual(p.stdout.readline(), b"started\n")
+        for pid in qemu_children(p.pid):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if "kage-token" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    with open(f"/proc/{pid}/fd/{fd}", "rb") as f:
+                        tokens.append(f.read())
+        p.send_signal(signal.SIGTERM)
+        p.communicate(timeout=20)
+        self.assertEqual(len(tokens), 1)
+        for name in ("ram", "state"):
+            with open(os.path.join(folder, name), "rb") as f:
+                self.assertNotIn(tokens[0], f.read(), name)
+
+    def test_kill_9_while_making_and_using(self):
+        spec = self.spec(IDENTITY)
+        rng = random.Random(7)
+        for i in range(int(os.environ.get("KAGE_TEST_KILLS", "12"))):
+            if i % 3 == 0 and os.path.isdir(self.templates):
+                for name in self.keys():
+                    shutil.rmtree(os.path.join(self.templates, name))
+            p = self.start("apply", spec, env=self.env)
+            time.sleep(rng.uniform(0.02, 2.5))
+            children = qemu_children(p.pid)
+            p.kill()
+            p.communicate()
+            for pid in children:
+                self.assert_gone(pid)
+        for _ in range(2):
+            p = self.warm(IDENTITY)
+            self.assert_code(p, 0)
+        self.assertEqual(len(self.keys()), 1)
+        self.assertEqual(os.listdir(self.templates), self.keys())
+
+    def test_many_at_once_without_cross_talk(self):
+        self.warm(IDENTITY)
+        runs = []
+        for i in range(int(os.environ.get("KAGE_TEST_PARALLEL", "8"))):
+            spec = self.write(f"job{i}.yaml", f"""
+                version: 1
+                image: tiny
+                commands:
+                  - run: echo {i} > /tmp/mine; sleep 1; cat /tmp/mine; exit {i + 1}
+                """)
+            runs.append(self.start("apply", spec, env=self.env))
+        for i, run in enumerate(runs):
+            out, err = run.communicate(timeout=240)
+            self.assertEqual((run.returncode, out), (i + 1, f"{i}\n".encode()), err)
+
+
+if __name__ == "__main__":
+    unittest.main()
