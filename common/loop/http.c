@@ -125,7 +125,7 @@ static int send_header(struct lws *wsi, const struct kage_http_response *r)
     return lws_finalize_write_http_header(wsi, start, &p, end) ? -1 : 0;
 }
 
-int kage_http_on_request(struct lws *wsi, struct kage_lws_session *session, const char *path,
+int kage_http_on_request(struct lws *wsi, struct kage_lws_session *session,
                          const struct kage_ws_handler *handler, void *user)
 {
     struct kage_http_request request;

@@ -20,7 +20,7 @@ struct kage_lws_session {
 };
 
 /* The callbacks of plain HTTP. Each returns what the library is to be told. */
-int kage_http_on_request(struct lws *wsi, struct kage_lws_session *session, const char *path,
+int kage_http_on_request(struct lws *wsi, struct kage_lws_session *session,
                          const struct kage_ws_handler *handler, void *user);
 int kage_http_on_writable(struct lws *wsi, struct kage_lws_session *session);
 void kage_http_on_closed(struct kage_lws_session *session);

@@ -263,7 +263,7 @@ static int on_server(struct lws *wsi, enum lws_callback_reasons reason,
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
         return kage_http_on_upgrade(wsi, l->handler, l->user);
     case LWS_CALLBACK_HTTP:
-        return kage_http_on_request(wsi, session, in, l->handler, l->user);
+        return kage_http_on_request(wsi, session, l->handler, l->user);
     case LWS_CALLBACK_HTTP_WRITEABLE:
         return kage_http_on_writable(wsi, session);
     case LWS_CALLBACK_CLOSED_HTTP:

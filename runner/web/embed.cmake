@@ -1,0 +1,31 @@
+# Writes the files of the page as C arrays, with the table that assets.h declares.
+#   cmake -DFILES=a;b -DOUT=assets.c -P embed.cmake
+set(types_html "text/html; charset=utf-8")
+set(types_css "text/css; charset=utf-8")
+set(types_js "text/javascript; charset=utf-8")
+set(types_mjs "text/javascript; charset=utf-8")
+set(types_svg "image/svg+xml")
+
+set(arrays "")
+set(table "")
+set(n 0)
+foreach(file ${FILES})
+  get_filename_component(name ${file} NAME)
+  get_filename_component(extension ${file} LAST_EXT)
+  string(SUBSTRING ${extension} 1 -1 extension)
+  if(NOT DEFINED types_${extension})
+    message(FATAL_ERROR "embed.cmake: no media type for ${name}")
+  endif()
+  file(READ ${file} bytes HEX)
+  string(REGEX REPLACE "(................................................................)" "\\1\n" bytes "${bytes}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  string(APPEND arrays "static const unsigned char file_${n}[] = {\n${bytes}};\n")
+  if(name STREQUAL "index.html")
+    set(name "")
+  endif()
+  string(APPEND table "    {\"/${name}\", \"${types_${extension}}\", file_${n}, sizeof file_${n}},\n")
+  math(EXPR n "${n} + 1")
+endforeach()
+file(WRITE ${OUT} "/* Made by embed.cmake. */\n#include \"runner/web/assets.h\"\n\n${arrays}
+const struct kage_web_asset kage_web_assets[] = {\n${table}};
+const size_t kage_web_n_assets = ${n};\n")
