@@ -23,6 +23,8 @@ struct pack {
     struct archive *archive;
     char *chunk;
     unsigned depth;
+    int fd;
+    bool failed;
 };
 
 static int archive_failed(struct pack *p, const char *name, struct kage_error *err)
@@ -175,23 +177,38 @@ static int add(struct pack *p, int dir, const char *file, const char *name, bool
     return add_file(p, fd, name, &st, err);
 }
 
+/* After a failure nothing more is written: an archive that is cut short must not look whole. */
+static la_ssize_t on_write(struct archive *archive, void *user, const void *data, size_t len)
+{
+    const struct pack *p = user;
+    ssize_t n = (ssize_t)len;
+
+    if (p->failed)
+        return n;
+    do
+        n = write(p->fd, data, len);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        archive_set_error(archive, errno, "%s", strerror(errno));
+    return n;
+}
+
 int kage_pack(const struct kage_pack *what, int fd, struct kage_error *err)
 {
-    struct pack p = {.what = what, .archive = archive_write_new(), .chunk = kage_alloc(CHUNK)};
+    struct pack p = {
+        .what = what, .archive = archive_write_new(), .chunk = kage_alloc(CHUNK), .fd = fd};
     int r;
 
     /* GNU's format: names of any length and sizes of any size, in a way that busybox reads. */
     archive_write_set_format_gnutar(p.archive);
     archive_write_set_bytes_in_last_block(p.archive, 1);
-    if (archive_write_open_fd(p.archive, fd) != ARCHIVE_OK)
+    if (archive_write_open(p.archive, &p, NULL, on_write, NULL) != ARCHIVE_OK)
         r = archive_failed(&p, what->source, err);
     else
         r = add(&p, AT_FDCWD, what->source, what->top, what->contents, err);
-    /* An archive that is cut short must not look whole. */
-    if (r == 0 && archive_write_close(p.archive) != ARCHIVE_OK)
+    p.failed = r < 0;
+    if (archive_write_close(p.archive) != ARCHIVE_OK && r == 0)
         r = archive_failed(&p, what->source, err);
-    if (r < 0)
-        archive_write_fail(p.archive);
     archive_write_free(p.archive);
     free(p.chunk);
     return r;

@@ -11,10 +11,9 @@
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
 #include "common/proto/message.h"
-#include "runner/report/output.h"
 #include "runner/session/client.h"
+#include "runner/session/exec_state.h"
 #include "runner/session/feed.h"
-#include "runner/session/login.h"
 #include "runner/session/tty.h"
 
 /*
@@ -24,43 +23,21 @@
  *
  * From `spawned` on, input flows as far as the guest's window allows, and output as far as its
  * readers take it: when one of them is behind, the whole connection is paused and TCP holds the
- * guest back. finish() fixes the end; what is queued for the readers is still written, unless the
- * user or a reader gave it up.
+ * guest back. kage_exec_finish() fixes the end; what is queued for the readers is still written,
+ * unless the user or a reader gave it up.
  */
-#define PROCESS_ID 1
-
 #define TICK_MS 10000
-#define SILENT_TICKS_MAX 6       /* as for jobs: a minute without a sign of life */
-#define CONNECT_TICKS_MAX 3      /* until the first one */
-#define TERM_GRACE_MS 5000       /* between TERM and KILL when time is over */
-#define KILL_GRACE_MS 15000      /* until the guest must have told the end */
-#define SECOND_INTERRUPT_MS 1000 /* two within it, and nothing in between, mean business */
-#define HANGUP_GRACE_MS 2000     /* what a command gets after its terminal or reader is gone */
+#define SILENT_TICKS_MAX 6  /* as for jobs: a minute without a sign of life */
+#define CONNECT_TICKS_MAX 3 /* until the first one */
+#define TERM_GRACE_MS 5000  /* between TERM and KILL when time is over */
+#define KILL_GRACE_MS 15000 /* until the guest must have told the end */
+#define INSIST_MS 1000      /* within it, a repeated INT means business */
 
-struct exec {
-    const struct kage_exec *what;
-    struct kage_exec_end *end;
-    struct kage_loop *loop;
-    struct kage_ws *ws;
-    struct kage_client *client;
-    struct kage_output *out, *err;
-    struct kage_feed *feed;
-    struct kage_timer *tick, *limit, *leave, *finished;
-    struct kage_login login;
-    char *handle; /* NULL until the command runs */
-    uint64_t window, credit;
-    uint64_t out_bytes;
-    uint64_t interrupted_ms; /* when the last INT was passed on; 0: the command has reacted */
-    unsigned ticks, kills;
-    int leave_code;
-    bool done, given_up, ready, in_root, out_broken, out_is_full, err_is_full;
-};
-
-static void spawn(struct exec *x);
+static void spawn(struct kage_exec_state *x);
 
 /* ---- the end ---- */
 
-static void finish(struct exec *x, int code, char *message)
+void kage_exec_finish(struct kage_exec_state *x, int code, char *message)
 {
     if (x->done) {
         free(message);
@@ -75,14 +52,13 @@ static void finish(struct exec *x, int code, char *message)
     kage_timer_set(x->finished, 1); /* not under the feet of a callback of the client */
 }
 
-/* Ends without waiting for anybody; the closed connection ends what the command left behind. */
-static void give_up(struct exec *x, int code, char *message)
+void kage_exec_give_up(struct kage_exec_state *x, int code, char *message)
 {
     x->given_up = true;
-    finish(x, code, message);
+    kage_exec_finish(x, code, message);
 }
 
-static bool is_written(const struct exec *x)
+bool kage_exec_is_written(const struct kage_exec_state *x)
 {
     return x->given_up ||
            ((!x->out || !kage_output_pending(x->out)) && (!x->err || !kage_output_pending(x->err)));
@@ -90,19 +66,19 @@ static bool is_written(const struct exec *x)
 
 static void on_finished(void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
     kage_feed_free(x->feed);
     x->feed = NULL;
     kage_client_free(x->client);
     x->client = NULL;
-    if (is_written(x))
+    if (kage_exec_is_written(x))
         kage_loop_quit(x->loop);
 }
 
 /* ---- signals to the command ---- */
 
-static void send_signal(struct exec *x, int signo)
+void kage_exec_signal(struct kage_exec_state *x, int signo)
 {
     struct kage_msg m;
 
@@ -112,7 +88,7 @@ static void send_signal(struct exec *x, int signo)
     kage_client_request_msg(x->client, &m, NULL, NULL);
 }
 
-static void leave_later(struct exec *x, int code, uint64_t ms)
+void kage_exec_leave_later(struct kage_exec_state *x, int code, uint64_t ms)
 {
     x->leave_code = code;
     kage_timer_set(x->leave, ms);
@@ -120,27 +96,28 @@ static void leave_later(struct exec *x, int code, uint64_t ms)
 
 static void on_leave(void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
-    give_up(x, x->leave_code, NULL);
+    kage_exec_give_up(x, x->leave_code, NULL);
 }
 
 static void on_limit(void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
     if (x->handle && x->kills < 2) {
-        send_signal(x, x->kills == 0 ? SIGTERM : SIGKILL);
+        kage_exec_signal(x, x->kills == 0 ? SIGTERM : SIGKILL);
         kage_timer_set(x->limit, x->kills == 0 ? TERM_GRACE_MS : KILL_GRACE_MS);
         x->kills++;
         return;
     }
-    finish(x, KAGE_EXEC_TIMEOUT,
-           kage_strdup(x->handle ? "the command ran out of time and did not end when killed"
-                                 : "time ran out before the command started"));
+    kage_exec_finish(x, KAGE_EXEC_TIMEOUT,
+                     kage_strdup(x->handle
+                                     ? "the command ran out of time and did not end when killed"
+                                     : "time ran out before the command started"));
 }
 
-static void follow_size(struct exec *x)
+static void follow_size(struct kage_exec_state *x)
 {
     const int fds[] = {x->what->out, x->what->in, x->what->err};
     struct kage_msg m;
@@ -155,9 +132,24 @@ static void follow_size(struct exec *x)
     kage_client_request_msg(x->client, &m, NULL, NULL);
 }
 
+/* A second INT that finds the command as if nothing had happened, or a third one, which may be
+ * because what it writes has nothing to do with the first. */
+static bool insists(struct kage_exec_state *x, uint64_t now)
+{
+    bool second = x->interrupts_ms[0] && now - x->interrupts_ms[0] <= INSIST_MS;
+    bool third = x->interrupts_ms[1] && now - x->interrupts_ms[1] <= INSIST_MS;
+
+    if ((second && !x->reacted) || third)
+        return true;
+    x->interrupts_ms[1] = x->interrupts_ms[0];
+    x->interrupts_ms[0] = now;
+    x->reacted = false;
+    return false;
+}
+
 static void on_signal(int signo, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
     uint64_t now = kage_now_ms();
 
     if (signo == SIGWINCH) {
@@ -171,192 +163,24 @@ static void on_signal(int signo, void *user)
         return;
     }
     if (!x->handle) {
-        give_up(x, 128 + signo, NULL);
+        kage_exec_give_up(x, 128 + signo, NULL);
         return;
     }
-    if (signo == SIGINT && x->interrupted_ms && now - x->interrupted_ms <= SECOND_INTERRUPT_MS) {
-        send_signal(x, SIGKILL);
-        give_up(x, 128 + SIGINT, NULL);
+    if (signo == SIGINT && insists(x, now)) {
+        kage_exec_signal(x, SIGKILL);
+        kage_exec_give_up(x, 128 + SIGINT, NULL);
         return;
     }
-    if (signo == SIGINT)
-        x->interrupted_ms = now;
-    send_signal(x, signo);
+    kage_exec_signal(x, signo);
     if (signo == SIGHUP && x->what->pty)
-        leave_later(x, 128 + SIGHUP, HANGUP_GRACE_MS);
+        kage_exec_leave_later(x, 128 + SIGHUP, KAGE_EXEC_HANGUP_MS);
 }
-
-/* ---- standard input ---- */
-
-static void on_input(const void *data, size_t len, void *user)
-{
-    struct exec *x = user;
-
-    x->credit -= len;
-    if (x->client)
-        kage_client_stdin(x->client, PROCESS_ID, data, len);
-}
-
-static void on_input_end(int errnum, void *user)
-{
-    struct exec *x = user;
-    struct kage_msg m;
-
-    if (x->done)
-        return;
-    if (errnum) {
-        give_up(x, KAGE_EXEC_NO_VERDICT,
-                kage_asprintf("cannot read standard input: %s", strerror(errnum)));
-        return;
-    }
-    kage_msg_init(&m, KAGE_MSG_STDIN_CLOSE);
-    m.input.handle = x->handle;
-    kage_client_request_msg(x->client, &m, NULL, NULL);
-}
-
-static const struct kage_feed_handler feed_handler = {.on_data = on_input, .on_end = on_input_end};
-
-static void on_window(const char *handle, uint64_t bytes, void *user)
-{
-    struct exec *x = user;
-    uint64_t taken = x->window - x->credit;
-
-    if (!x->feed || !x->handle || !handle || strcmp(handle, x->handle) != 0)
-        return;
-    if (bytes > taken) /* never more than the window, whatever the guest says */
-        bytes = taken;
-    x->credit += bytes;
-    kage_feed_allow(x->feed, bytes);
-}
-
-static void start_input(struct exec *x)
-{
-    struct kage_error err = KAGE_ERROR_INIT;
-
-    if (x->what->in < 0)
-        return;
-    if (kage_feed_new(x->loop, x->what->in, &feed_handler, x, &x->feed, &err) < 0) {
-        give_up(x, KAGE_EXEC_NO_VERDICT, KAGE_TAKE(err.message));
-        return;
-    }
-    x->credit = x->window;
-    kage_feed_allow(x->feed, x->window);
-}
-
-/* ---- standard output and error ---- */
-
-static void pause_or_not(struct exec *x)
-{
-    if (x->client)
-        kage_client_pause(x->client, x->out_is_full || x->err_is_full);
-}
-
-static void on_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len, void *user)
-{
-    struct exec *x = user;
-    uint64_t max = x->what->out_max;
-
-    x->interrupted_ms = 0;
-    if (x->done)
-        return;
-    if (is_stderr && x->what->err_text) {
-        size_t room = KAGE_EXEC_TEXT_MAX - x->what->err_text->len;
-
-        kage_buf_add(x->what->err_text, data, len < room ? len : room);
-    } else if (is_stderr) {
-        if (x->err)
-            kage_output_write(x->err, data, len);
-    } else if (x->out && !x->out_broken) {
-        if (max && len > max - x->out_bytes) {
-            give_up(
-                x, KAGE_EXEC_NO_VERDICT,
-                kage_asprintf("more than %llu bytes came from the guest", (unsigned long long)max));
-            return;
-        }
-        x->out_bytes += len;
-        kage_output_write(x->out, data, len);
-    }
-}
-
-static void on_out_full(void *user)
-{
-    struct exec *x = user;
-
-    x->out_is_full = true;
-    pause_or_not(x);
-}
-
-static void on_err_full(void *user)
-{
-    struct exec *x = user;
-
-    x->err_is_full = true;
-    pause_or_not(x);
-}
-
-static void on_written(struct exec *x)
-{
-    pause_or_not(x);
-    if (x->done && !x->client && is_written(x))
-        kage_loop_quit(x->loop);
-}
-
-static void on_out_empty(void *user)
-{
-    struct exec *x = user;
-
-    x->out_is_full = false;
-    on_written(x);
-}
-
-static void on_err_empty(void *user)
-{
-    struct exec *x = user;
-
-    x->err_is_full = false;
-    on_written(x);
-}
-
-/* A reader that is gone means to the command what it means in a local pipeline. */
-static void on_out_broken(int errnum, void *user)
-{
-    struct exec *x = user;
-
-    x->out_broken = true;
-    on_out_empty(x);
-    if (x->done && errnum == EPIPE)
-        return;
-    if (errnum != EPIPE) {
-        char *why = kage_asprintf("cannot write standard output: %s", strerror(errnum));
-
-        if (x->done) { /* the command has ended, and not all of its output has arrived */
-            free(x->end->message);
-            x->end->code = KAGE_EXEC_NO_VERDICT;
-            x->end->message = why;
-        } else {
-            give_up(x, KAGE_EXEC_NO_VERDICT, why);
-        }
-        return;
-    }
-    send_signal(x, SIGPIPE);
-    leave_later(x, 128 + SIGPIPE, HANGUP_GRACE_MS);
-}
-
-static void on_err_broken(int errnum, void *user)
-{
-    on_err_empty(user);
-}
-
-static const struct kage_output_handler out_handler = {
-    .on_full = on_out_full, .on_empty = on_out_empty, .on_broken = on_out_broken};
-static const struct kage_output_handler err_handler = {
-    .on_full = on_err_full, .on_empty = on_err_empty, .on_broken = on_err_broken};
 
 /* ---- the command ---- */
 
 static void on_exit_msg(uint32_t id, const struct kage_msg *m, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
     char *message = NULL;
     int code = (int)m->exit.code;
 
@@ -368,12 +192,12 @@ static void on_exit_msg(uint32_t id, const struct kage_msg *m, void *user)
     } else if (m->exit.out_of_memory) {
         message = kage_strdup("the command ran out of memory and was killed");
     }
-    finish(x, code, message);
+    kage_exec_finish(x, code, message);
 }
 
 /* 127 when there is no such program, 126 when it cannot be executed, as shells do. Without an errno
  * it is the request that was refused, and that is no verdict. */
-static void on_not_started(struct exec *x, const struct kage_msg *error)
+static void on_not_started(struct kage_exec_state *x, const struct kage_msg *error)
 {
     KAGE_CLEANUP(kage_freep)
     char *why = kage_printable(error->error.message, strlen(error->error.message));
@@ -388,12 +212,12 @@ static void on_not_started(struct exec *x, const struct kage_msg *error)
         code = KAGE_EXEC_NO_VERDICT;
     else if (error->error.errnum == ENOENT)
         code = KAGE_EXEC_NOT_FOUND;
-    finish(x, code, KAGE_TAKE(why));
+    kage_exec_finish(x, code, KAGE_TAKE(why));
 }
 
 static void on_spawned(const struct kage_msg *reply, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
     if (x->done)
         return;
@@ -402,11 +226,11 @@ static void on_spawned(const struct kage_msg *reply, void *user)
         return;
     }
     x->handle = kage_strdup(reply->spawned.handle);
-    kage_client_expect(x->client, PROCESS_ID);
+    kage_client_expect(x->client, KAGE_EXEC_PROCESS);
     if (x->what->pty && x->what->in >= 0 && isatty(x->what->in))
         kage_tty_make_raw(x->what->in);
     follow_size(x); /* it may have changed since */
-    start_input(x);
+    kage_exec_start_input(x);
 }
 
 static bool has_env(const struct kage_exec *what, const char *name)
@@ -419,7 +243,7 @@ static bool has_env(const struct kage_exec *what, const char *name)
     return false;
 }
 
-static void spawn(struct exec *x)
+static void spawn(struct kage_exec_state *x)
 {
     const struct kage_exec *what = x->what;
     const int fds[] = {what->out, what->in, what->err};
@@ -430,7 +254,7 @@ static void spawn(struct exec *x)
     int rows, cols;
 
     kage_msg_init(&m, KAGE_MSG_SPAWN);
-    m.id = PROCESS_ID;
+    m.id = KAGE_EXEC_PROCESS;
     m.spawn.command = what->command ? (char *)what->command : x->login.shell;
     m.spawn.args = (struct kage_str_list){.items = (char **)what->args, .n = what->n_args};
     m.spawn.cwd = (char *)what->cwd;
@@ -460,7 +284,7 @@ static void spawn(struct exec *x)
 
 static void on_passwd(const struct kage_msg *reply, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
     bool data = reply->type == KAGE_MSG_DATA;
 
     if (x->done)
@@ -472,7 +296,7 @@ static void on_passwd(const struct kage_msg *reply, void *user)
 
 static void on_ready(const struct kage_msg *hello_ok, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
     struct kage_msg m;
 
     x->ready = true;
@@ -491,27 +315,27 @@ static void on_ready(const struct kage_msg *hello_ok, void *user)
 
 static void on_lost(enum kage_class class, const char *why, void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
     if (x->done)
         return;
     x->end->lost = class == KAGE_CLASS_AGENT_LOST;
-    finish(x, KAGE_EXEC_NO_VERDICT,
-           kage_asprintf(x->ready ? "lost the connection to vmd in the guest: %s"
-                                  : "cannot connect to vmd in the guest: %s",
-                         why));
+    kage_exec_finish(x, KAGE_EXEC_NO_VERDICT,
+                     kage_asprintf(x->ready ? "lost the connection to vmd in the guest: %s"
+                                            : "cannot connect to vmd in the guest: %s",
+                                   why));
 }
 
 static const struct kage_client_handler client_handler = {.on_ready = on_ready,
-                                                          .on_output = on_output,
+                                                          .on_output = kage_exec_on_output,
                                                           .on_exit = on_exit_msg,
-                                                          .on_window = on_window,
+                                                          .on_window = kage_exec_on_window,
                                                           .on_lost = on_lost};
 
 /* Counting ticks, not time, forgives a kage that was itself stopped for a while. */
 static void on_tick(void *user)
 {
-    struct exec *x = user;
+    struct kage_exec_state *x = user;
 
     kage_timer_set(x->tick, TICK_MS);
     if (x->ready && kage_now_ms() - kage_client_last_heard(x->client) < TICK_MS) {
@@ -520,7 +344,7 @@ static void on_tick(void *user)
     }
     if (++x->ticks > (x->ready ? SILENT_TICKS_MAX : CONNECT_TICKS_MAX)) {
         x->end->lost = true;
-        give_up(x, KAGE_EXEC_NO_VERDICT, kage_strdup("vmd in the guest does not answer"));
+        kage_exec_give_up(x, KAGE_EXEC_NO_VERDICT, kage_strdup("vmd in the guest does not answer"));
         return;
     }
     if (x->ready)
@@ -544,7 +368,8 @@ static void wanted_signals(sigset_t *set)
     }
 }
 
-static int set_up(struct exec *x, uint16_t port, const char *token, struct kage_error *err)
+static int set_up(struct kage_exec_state *x, uint16_t port, const char *token,
+                  struct kage_error *err)
 {
     sigset_t signals;
 
@@ -554,10 +379,10 @@ static int set_up(struct exec *x, uint16_t port, const char *token, struct kage_
         kage_ws_new(x->loop, &x->ws, err) < 0)
         return -1;
     if (x->what->out >= 0 &&
-        kage_output_new(x->loop, x->what->out, &out_handler, x, &x->out, err) < 0)
+        kage_output_new(x->loop, x->what->out, &kage_exec_out_handler, x, &x->out, err) < 0)
         return -1;
     if (x->what->err >= 0 && !x->what->err_text &&
-        kage_output_new(x->loop, x->what->err, &err_handler, x, &x->err, err) < 0)
+        kage_output_new(x->loop, x->what->err, &kage_exec_err_handler, x, &x->err, err) < 0)
         return -1;
     if (kage_timer_new(x->loop, on_tick, x, &x->tick, err) < 0 ||
         kage_timer_new(x->loop, on_limit, x, &x->limit, err) < 0 ||
@@ -569,7 +394,7 @@ static int set_up(struct exec *x, uint16_t port, const char *token, struct kage_
     return kage_client_new(x->loop, x->ws, port, token, &client_handler, x, &x->client, err);
 }
 
-static void tear_down(struct exec *x)
+static void tear_down(struct kage_exec_state *x)
 {
     kage_tty_restore();
     kage_feed_free(x->feed);
@@ -589,7 +414,7 @@ static void tear_down(struct exec *x)
 void kage_exec_run(uint16_t port, const char *token, const struct kage_exec *what,
                    struct kage_exec_end *ret)
 {
-    struct exec x = {.what = what, .end = ret};
+    struct kage_exec_state x = {.what = what, .end = ret};
     struct kage_error err = KAGE_ERROR_INIT;
     struct sigaction ignore = {.sa_handler = SIG_IGN}, old_pipe;
     sigset_t old_mask;
