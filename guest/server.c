@@ -10,6 +10,7 @@
 #include "guest/guest.h"
 #include "guest/mounts.h"
 #include "guest/network.h"
+#include "guest/probe.h"
 #include "guest/process.h"
 #include "guest/refusal.h"
 #include "guest/resume.h"
@@ -377,8 +378,8 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
 }
 
 /* What a client may ask for in hello, and what vmd offers to all who say it. */
-static const char *const features[] = {"raw",         "network_status", "spawn",
-                                       "stdin_close", "resume",         "builtin"};
+static const char *const features[] = {"raw",    "network_status", "spawn", "stdin_close",
+                                       "resume", "builtin",        "probe"};
 
 static bool asks_for(const struct kage_msg *hello, const char *feature)
 {
@@ -434,6 +435,14 @@ static void do_resume(struct kage_client *c, const struct kage_msg *m)
     reply(c, m->id, r, &why);
 }
 
+static void do_probe(struct kage_client *c, const struct kage_msg *m)
+{
+    struct kage_refusal why = {0};
+    int r = kage_probe(c->guest, m, &why);
+
+    reply(c, m->id, r, &why);
+}
+
 static void do_ping(struct kage_client *c, const struct kage_msg *m)
 {
     struct kage_msg pong;
@@ -468,6 +477,7 @@ static const struct {
     [KAGE_MSG_HELLO] = {do_hello, 0},
     [KAGE_MSG_STDIN_CLOSE] = {do_stdin_close, AFTER_HELLO},
     [KAGE_MSG_RESUME] = {do_resume, AFTER_HELLO},
+    [KAGE_MSG_PROBE] = {do_probe, AFTER_HELLO},
     [KAGE_MSG_PING] = {do_ping, 0},
     [KAGE_MSG_PONG] = {do_nothing, 0}, /* an answer: it gets none */
 };

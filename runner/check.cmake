@@ -2,4 +2,5 @@ target_sources(kage-core PRIVATE
   check/check.c
   check/files.c
   check/jobs.c
+  check/outcome.c
   check/habits.c)

@@ -7,5 +7,6 @@ target_sources(kage-core PRIVATE
   spec/expand.c
   spec/decode.c
   spec/shape.c
+  spec/matrix.c
   spec/resolve.c
   spec/load.c)

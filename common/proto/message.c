@@ -129,6 +129,10 @@ static const struct field hello_fields[] = {INT("version", hello.version, REQUIR
 static const struct field resume_fields[] = {INT("time_us", resume.time_us, REQUIRED, 0, EXACT_MAX),
                                              BYTES("entropy", resume.entropy, F_BASE64, REQUIRED),
                                              {0}};
+static const struct field probe_fields[] = {INT("port", probe.port, 0, 1, 65535),
+                                            STR("path", probe.path, 0),
+                                            BOOL("network", probe.network, 0),
+                                            {0}};
 static const struct field spawned_fields[] = {
     INT("pid", spawned.pid, REQUIRED, 1, 4194304), STR("handle", spawned.handle, REQUIRED), {0}};
 static const struct field output_fields[] = {BYTES("data", output.data, F_BYTES, REQUIRED), {0}};
@@ -186,6 +190,7 @@ static const struct field *const fields_of[256] = {
     [KAGE_MSG_HELLO] = hello_fields,
     [KAGE_MSG_STDIN_CLOSE] = stdin_close_fields,
     [KAGE_MSG_RESUME] = resume_fields,
+    [KAGE_MSG_PROBE] = probe_fields,
     [KAGE_MSG_SPAWNED] = spawned_fields,
     [KAGE_MSG_STDOUT] = output_fields,
     [KAGE_MSG_STDERR] = output_fields,

@@ -113,6 +113,11 @@ struct kage_msg {
             size_t entropy_len;
         } resume;
         struct {
+            int64_t port; /* this or path */
+            char *path;
+            bool network; /* the port is looked for where commands with network are */
+        } probe;
+        struct {
             int64_t pid;
             char *handle;
         } spawned;

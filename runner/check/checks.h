@@ -14,4 +14,7 @@ void kage_check_users(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_commands(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_network(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_image(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_secrets(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_background(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_artifacts(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_habits(const struct kage_draft *draft, struct kage_diags *diags);

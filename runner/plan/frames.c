@@ -120,23 +120,49 @@ static void shell_argv(const char *shell, const char *script, struct kage_msg *m
     list->items[list->n++] = kage_strdup(script);
 }
 
-static void exec_argv(const struct kage_spec_command *command, struct kage_msg *msg)
+static void exec_argv(char *const *argv, size_t n, struct kage_msg *msg)
 {
     struct kage_str_list *list = &msg->spawn.args;
 
-    msg->spawn.command = kage_strdup(command->argv[0]);
-    list->items = kage_alloc(sizeof(char *) * (command->n_argv + 1));
-    for (size_t i = 1; i < command->n_argv; i++)
-        list->items[list->n++] = kage_strdup(command->argv[i]);
+    msg->spawn.command = kage_strdup(argv[0]);
+    list->items = kage_alloc(sizeof(char *) * (n + 1));
+    for (size_t i = 1; i < n; i++)
+        list->items[list->n++] = kage_strdup(argv[i]);
 }
 
-static void fill_env(const struct kage_spec_envs *env, struct kage_str_list *list)
+char *kage_plan_secret_entry(const char *name)
 {
-    list->items = kage_alloc(sizeof(char *) * (env->n + 1));
-    for (size_t i = 0; i < env->n; i++)
-        list->items[list->n++] = kage_asprintf("%s=%s", env->items[i].name, env->items[i].value);
+    return kage_asprintf("%s=%%{secret:%s}", name, name);
 }
 
+static bool lists_secret(const struct kage_spec_command *command, const char *name)
+{
+    for (size_t i = 0; i < command->n_secrets; i++)
+        if (strcmp(command->secrets[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* A secret takes the place of a variable of its name. */
+static void fill_env(const struct kage_spec_command *command, struct kage_str_list *list)
+{
+    const struct kage_spec_envs *env = &command->env;
+
+    list->items = kage_alloc(sizeof(char *) * (env->n + command->n_secrets + 1));
+    for (size_t i = 0; i < env->n; i++)
+        if (!lists_secret(command, env->items[i].name))
+            list->items[list->n++] =
+                kage_asprintf("%s=%s", env->items[i].name, env->items[i].value);
+    for (size_t i = 0; i < command->n_secrets; i++)
+        list->items[list->n++] = kage_plan_secret_entry(command->secrets[i]);
+}
+
+static bool has_network(const struct kage_spec *spec, const struct kage_spec_command *command)
+{
+    return command->network && (spec->network.outbound || spec->network.n_forwards > 0);
+}
+
+/* All but what is started. */
 static void fill_spawn(const struct kage_spec *spec, const struct kage_spec_command *command,
                        uint32_t id, struct kage_msg *msg)
 {
@@ -145,25 +171,63 @@ static void fill_spawn(const struct kage_spec *spec, const struct kage_spec_comm
         [KAGE_SANDBOX_STRICT] = "strict",
         [KAGE_SANDBOX_NONE] = "none",
     };
-    bool job_network = spec->network.outbound || spec->network.n_forwards > 0;
 
     kage_msg_init(msg, KAGE_MSG_SPAWN);
     msg->id = id;
-    if (command->run)
-        shell_argv(command->shell ? command->shell : "sh", command->run, msg);
-    else
-        exec_argv(command, msg);
     msg->spawn.cwd = kage_strdup(command->cwd ? command->cwd : "/");
     msg->spawn.user = kage_strdup(command->user ? command->user : "root");
-    msg->spawn.network = command->network && job_network;
+    msg->spawn.network = has_network(spec, command);
     msg->spawn.seccomp_profile = kage_strdup(profiles[command->sandbox]);
-    fill_env(&command->env, &msg->spawn.env);
+    fill_env(command, &msg->spawn.env);
     /* A job has no terminal and nobody to type: a command that reads gets the end of file. */
     msg->spawn.no_stdin = true;
     if (spec->limits.processes)
         msg->spawn.max_processes = spec->limits.processes;
     if (spec->limits.memory)
         msg->spawn.max_memory = (int64_t)spec->limits.memory;
+}
+
+static void encode_probe(const struct kage_spec *spec, const struct kage_spec_command *command,
+                         struct kage_buf *out)
+{
+    struct kage_msg msg;
+
+    /* Borrowed from the spec, and only read: no kage_msg_done(). */
+    kage_msg_init(&msg, KAGE_MSG_PROBE);
+    if (command->ready.kind == KAGE_READY_TCP) {
+        msg.probe.port = command->ready.tcp;
+        msg.probe.network = has_network(spec, command);
+    } else {
+        msg.probe.path = command->ready.file;
+    }
+    kage_msg_encode(&msg, out);
+}
+
+/* The program that finds out runs as the command does, beside it. */
+static void add_ready(const struct kage_spec *spec, const struct kage_spec_command *command,
+                      uint32_t id, struct kage_plan *plan, struct kage_plan_step *step)
+{
+    const struct kage_spec_ready *ready = &command->ready;
+    struct kage_buf payload = {0};
+    struct kage_msg msg;
+
+    if (!command->background || ready->kind == KAGE_READY_NONE)
+        return;
+    step->ready.kind = ready->kind;
+    step->ready.timeout_ms = ready->timeout_ms;
+    step->ready.loc = kage_plan_loc(plan, ready->loc);
+    step->ready.text = kage_strdup(ready->log);
+    if (ready->kind == KAGE_READY_LOG)
+        return;
+    if (ready->kind == KAGE_READY_EXEC) {
+        fill_spawn(spec, command, id, &msg);
+        exec_argv(ready->exec, ready->n_exec, &msg);
+        kage_msg_encode(&msg, &payload);
+        kage_msg_done(&msg);
+    } else {
+        encode_probe(spec, command, &payload);
+    }
+    step->ready.payload = kage_buf_take(&payload);
 }
 
 static int add_spawn(const struct kage_spec *spec, const struct kage_spec_command *command,
@@ -182,6 +246,13 @@ static int add_spawn(const struct kage_spec *spec, const struct kage_spec_comman
         return -1;
     }
     fill_spawn(spec, command, id, &msg);
+    if (command->run)
+        shell_argv(command->shell ? command->shell : "sh", command->run, &msg);
+    else
+        exec_argv(command->argv, command->n_argv, &msg);
+    /* Nobody types here either, but a terminal is one for all three streams. */
+    msg.spawn.pty = command->pty;
+    msg.spawn.no_stdin = !command->pty;
     step = kage_plan_add_step(plan, KAGE_STEP_SPAWN, command->loc);
     encode_step(step, &msg);
     kage_msg_done(&msg);
@@ -192,6 +263,13 @@ static int add_spawn(const struct kage_spec *spec, const struct kage_spec_comman
     step->n_expect = command->n_expect;
     step->when = command->when;
     step->continue_on_error = command->continue_on_error;
+    step->retries = command->retries;
+    step->background = command->background;
+    step->pty = command->pty;
+    step->secrets = kage_alloc((command->n_secrets + 1) * sizeof(*step->secrets));
+    for (size_t i = 0; i < command->n_secrets; i++)
+        step->secrets[step->n_secrets++] = kage_strdup(command->secrets[i]);
+    add_ready(spec, command, (uint32_t)spec->n_commands + id, plan, step);
     return 0;
 }
 

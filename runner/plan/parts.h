@@ -27,14 +27,19 @@ struct kage_plan_step *kage_plan_add_step(struct kage_plan *plan, enum kage_plan
 const char *kage_arch_name(enum kage_arch arch);
 const char *kage_accel_name(enum kage_accel accel);
 const char *kage_when_name(enum kage_when when);
+const char *kage_ready_name(enum kage_ready ready);
 const char *kage_image_form_name(enum kage_image_form form);
 int kage_arch_from(const char *word);
 int kage_accel_from(const char *word);
 int kage_when_from(const char *word);
+int kage_ready_from(const char *word);
 int kage_image_form_from(const char *word);
 
 /* The frame a step sends: an enum kage_msg_type. */
 int kage_plan_step_type(enum kage_plan_step_kind kind);
+
+/* "NAME=%{secret:NAME}", owned. */
+char *kage_plan_secret_entry(const char *name);
 
 /* Version of the JSON form; a reader takes its own and no other. */
 #define KAGE_PLAN_VERSION 1

@@ -79,6 +79,69 @@ static void copy_shares(const struct kage_spec *spec, struct kage_plan *plan)
     }
 }
 
+static bool is_listed(const struct kage_spec *spec, const char *secret)
+{
+    for (size_t i = 0; i < spec->n_commands; i++)
+        for (size_t k = 0; k < spec->commands[i].n_secrets; k++)
+            if (strcmp(spec->commands[i].secrets[k], secret) == 0)
+                return true;
+    return false;
+}
+
+/* A secret that no command gets need not be there. */
+static void copy_secrets(const struct kage_spec *spec, struct kage_plan *plan)
+{
+    plan->secrets = kage_alloc((spec->n_secrets + 1) * sizeof(*plan->secrets));
+    for (size_t i = 0; i < spec->n_secrets; i++) {
+        const struct kage_spec_secret *secret = &spec->secrets[i];
+
+        if (is_listed(spec, secret->name))
+            plan->secrets[plan->n_secrets++] =
+                (struct kage_plan_secret){.name = kage_strdup(secret->name),
+                                          .env = kage_strdup(secret->env),
+                                          .file = kage_strdup(secret->file),
+                                          .loc = kage_plan_loc(plan, secret->loc)};
+    }
+}
+
+static void copy_artifacts(const struct kage_spec *spec, struct kage_plan *plan)
+{
+    plan->artifacts = kage_alloc((spec->n_artifacts + 1) * sizeof(*plan->artifacts));
+    if (spec->n_artifacts)
+        plan->folder = kage_strdup(spec->folder);
+    for (size_t i = 0; i < spec->n_artifacts; i++) {
+        const struct kage_spec_artifact *artifact = &spec->artifacts[i];
+
+        plan->artifacts[plan->n_artifacts++] =
+            (struct kage_plan_artifact){.path = kage_strdup(artifact->path),
+                                        .to = kage_strdup(artifact->to),
+                                        .when = artifact->when,
+                                        .optional = artifact->optional,
+                                        .loc = kage_plan_loc(plan, artifact->loc)};
+    }
+}
+
+static void copy_matrix(const struct kage_spec *spec, struct kage_plan *plan)
+{
+    plan->matrix = kage_alloc((spec->n_matrix + 1) * sizeof(*plan->matrix));
+    for (size_t i = 0; i < spec->n_matrix; i++)
+        plan->matrix[plan->n_matrix++] = (struct kage_spec_choice){
+            .axis = kage_strdup(spec->matrix[i].axis), .value = kage_strdup(spec->matrix[i].value)};
+}
+
+char *kage_plan_label(const struct kage_plan *plan)
+{
+    struct kage_buf text = {0};
+
+    kage_buf_adds(&text, plan->name);
+    for (size_t i = 0; i < plan->n_matrix; i++)
+        kage_buf_addf(&text, "%s%s=%s", i ? ", " : " (", plan->matrix[i].axis,
+                      plan->matrix[i].value);
+    if (plan->n_matrix)
+        kage_buf_addc(&text, ')');
+    return kage_buf_take(&text);
+}
+
 static int fail_accel(const struct kage_spec *spec, const struct kage_plan *plan, const char *why,
                       struct kage_error *err)
 {
@@ -140,6 +203,9 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
     plan->arch = spec->machine.arch == KAGE_ARCH_HOST ? facts->arch : spec->machine.arch;
     copy_image(&spec->image, plan);
     copy_shares(spec, plan);
+    copy_secrets(spec, plan);
+    copy_artifacts(spec, plan);
+    copy_matrix(spec, plan);
     plan->memory = spec->machine.memory;
     plan->disk = spec->machine.disk;
     plan->timeout_ms = spec->timeout_ms;
@@ -198,6 +264,47 @@ static void image_done(struct kage_spec_image *image)
     kage_freep(&image->cmdline);
 }
 
+static void step_done(struct kage_plan_step *step)
+{
+    kage_freep(&step->payload);
+    kage_freep(&step->name);
+    kage_freep(&step->expect);
+    kage_freep(&step->ready.payload);
+    kage_freep(&step->ready.text);
+    for (size_t i = 0; i < step->n_secrets; i++)
+        kage_freep(&step->secrets[i]);
+    kage_freep(&step->secrets);
+}
+
+static void outcome_done(struct kage_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_secrets; i++) {
+        kage_freep(&plan->secrets[i].name);
+        kage_freep(&plan->secrets[i].env);
+        kage_freep(&plan->secrets[i].file);
+    }
+    for (size_t i = 0; i < plan->n_artifacts; i++) {
+        kage_freep(&plan->artifacts[i].path);
+        kage_freep(&plan->artifacts[i].to);
+    }
+    for (size_t i = 0; i < plan->n_matrix; i++) {
+        kage_freep(&plan->matrix[i].axis);
+        kage_freep(&plan->matrix[i].value);
+    }
+    kage_freep(&plan->secrets);
+    kage_freep(&plan->artifacts);
+    kage_freep(&plan->matrix);
+    kage_freep(&plan->folder);
+}
+
+void kage_plans_done(struct kage_plans *plans)
+{
+    for (size_t i = 0; i < plans->n; i++)
+        kage_plan_free(plans->items[i]);
+    kage_freep(&plans->items);
+    plans->n = 0;
+}
+
 void kage_plan_free(struct kage_plan *plan)
 {
     if (!plan)
@@ -209,11 +316,9 @@ void kage_plan_free(struct kage_plan *plan)
         kage_freep(&plan->shares[i].tag);
         kage_freep(&plan->shares[i].path);
     }
-    for (size_t i = 0; i < plan->n_steps; i++) {
-        kage_freep(&plan->steps[i].payload);
-        kage_freep(&plan->steps[i].name);
-        kage_freep(&plan->steps[i].expect);
-    }
+    for (size_t i = 0; i < plan->n_steps; i++)
+        step_done(&plan->steps[i]);
+    outcome_done(plan);
     image_done(&plan->image);
     kage_freep(&plan->args);
     kage_freep(&plan->shares);

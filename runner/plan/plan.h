@@ -48,6 +48,32 @@ struct kage_plan_share {
     struct kage_loc loc;
 };
 
+struct kage_plan_secret {
+    char *name;
+    char *env;  /* a variable of the host, or */
+    char *file; /* a file, absolute */
+    struct kage_loc loc;
+};
+
+/* How a background command is found to be ready. */
+struct kage_plan_ready {
+    enum kage_ready kind;
+    /* tcp, file: of a probe frame; exec: of a spawn frame, with an id after those of all commands.
+     * Sent until the answer is yes. */
+    char *payload;
+    char *text; /* log: what to look for in the output */
+    uint64_t timeout_ms;
+    struct kage_loc loc;
+};
+
+struct kage_plan_artifact {
+    char *path; /* in the guest */
+    char *to;   /* below the plan's folder; ends with '/' if it is a folder */
+    enum kage_when when;
+    bool optional;
+    struct kage_loc loc;
+};
+
 enum kage_plan_step_kind {
     KAGE_STEP_SESSION, /* session_create, for every user of the spec */
     KAGE_STEP_MOUNT,
@@ -60,13 +86,19 @@ struct kage_plan_step {
     struct kage_loc loc;
     char *payload; /* JSON of the frame, canonical */
     /* spawn only */
-    uint32_t id; /* the frame's id: 1, 2, … */
-    char *name;  /* what to call the command in output and reports */
-    uint64_t timeout_ms;
+    uint32_t id;         /* the frame's id: 1, 2, … */
+    char *name;          /* what to call the command in output and reports */
+    uint64_t timeout_ms; /* 0 for a background command that may run as long as the job */
     int *expect;
     size_t n_expect;
     enum kage_when when;
     bool continue_on_error;
+    unsigned retries;
+    bool background;
+    bool pty;
+    struct kage_plan_ready ready;
+    char **secrets; /* names; each is in the plan's list */
+    size_t n_secrets;
 };
 
 struct kage_plan {
@@ -83,6 +115,13 @@ struct kage_plan {
     size_t n_shares;
     struct kage_plan_step *steps; /* sessions, then mounts, then spawns, each in the spec's order */
     size_t n_steps;
+    struct kage_plan_secret *secrets; /* those that a command lists */
+    size_t n_secrets;
+    struct kage_plan_artifact *artifacts;
+    size_t n_artifacts;
+    char *folder;                    /* host folder that artifacts are written below; else NULL */
+    struct kage_spec_choice *matrix; /* this job's place in the matrix; none without one */
+    size_t n_matrix;
     uint64_t memory;          /* guest's, bytes */
     uint64_t disk;            /* scratch disk, bytes; 0 for none */
     uint64_t boot_timeout_ms; /* scaled by accelerator */
@@ -98,6 +137,9 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
                    struct kage_plan **ret, struct kage_error *err);
 void kage_plan_free(struct kage_plan *plan);
 
+/* The job's name, with its place in the matrix if there is one: "build (cc=gcc, os=a)". Owned. */
+char *kage_plan_label(const struct kage_plan *plan);
+
 /* Puts a kernel, and perhaps an initramfs (NULL for kage's own), in the place of the spec's image,
  * as --kernel and --initrd do. Relative paths start from the current folder. */
 int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char *initrd,
@@ -106,9 +148,21 @@ int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char 
 void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out);
 void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out);
 
+/* The jobs of one spec, in order. */
+struct kage_plans {
+    struct kage_plan **items;
+    size_t n;
+};
+
+/* One job is printed as kage_plan_print_json does, several as a list of these. */
+void kage_plans_print_json(const struct kage_plans *plans, struct kage_buf *out);
+void kage_plans_done(struct kage_plans *plans);
+
 /* Reads what kage_plan_print_json wrote. The file is as trusted as a spec: every field is checked.
  */
 int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err);
+/* The same for kage_plans_print_json. *ret is an empty list before. */
+int kage_plans_read(const char *path, struct kage_plans *ret, struct kage_error *err);
 
 /* Replaces the placeholders in `text` with what `lookup` gives (borrowed; NULL is an error).
  * Returns an owned string, or NULL with err set. */

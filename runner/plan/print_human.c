@@ -104,17 +104,36 @@ static void put_qemu(struct kage_buf *out, const struct kage_plan *plan)
     }
 }
 
+static void put_ready(struct kage_buf *out, const struct kage_plan_ready *ready)
+{
+    KAGE_CLEANUP(kage_freep) char *timeout = kage_duration_text(ready->timeout_ms);
+    size_t start = out->len;
+
+    kage_buf_addf(out, "      ready: %s within %s", kage_ready_name(ready->kind), timeout);
+    put_source(out, start, ready->loc);
+    kage_buf_adds(out, "      ");
+    put_printable(out, ready->payload ? ready->payload : ready->text);
+    kage_buf_addc(out, '\n');
+}
+
 static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
 {
     KAGE_CLEANUP(kage_freep) char *timeout = kage_duration_text(step->timeout_ms);
 
     kage_buf_adds(out, "  '");
     put_printable(out, step->name);
-    kage_buf_addf(out, "', %s, within %s, exit", kage_when_name(step->when), timeout);
+    kage_buf_addf(out, "', %s, ", kage_when_name(step->when));
+    if (step->background)
+        kage_buf_adds(out, "in the background, ");
+    if (step->timeout_ms)
+        kage_buf_addf(out, "within %s, ", timeout);
+    kage_buf_adds(out, "exit");
     for (size_t i = 0; i < step->n_expect; i++)
         kage_buf_addf(out, "%s%d", i ? " or " : " ", step->expect[i]);
     if (step->continue_on_error)
         kage_buf_adds(out, ", errors pass");
+    if (step->retries)
+        kage_buf_addf(out, ", up to %u times", step->retries + 1);
 }
 
 static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
@@ -132,18 +151,57 @@ static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
         kage_buf_adds(out, "      ");
         put_printable(out, step->payload);
         kage_buf_addc(out, '\n');
+        if (step->ready.kind != KAGE_READY_NONE)
+            put_ready(out, &step->ready);
+    }
+}
+
+static void put_secrets(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (plan->n_secrets)
+        kage_buf_adds(out, "\nSecrets\n");
+    for (size_t i = 0; i < plan->n_secrets; i++) {
+        const struct kage_plan_secret *secret = &plan->secrets[i];
+        size_t start = out->len;
+
+        kage_buf_addf(out, "  %s from %s ", secret->name,
+                      secret->env ? "the variable" : "the file");
+        put_printable(out, secret->env ? secret->env : secret->file);
+        put_source(out, start, secret->loc);
+    }
+}
+
+static void put_artifacts(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (plan->n_artifacts)
+        kage_buf_adds(out, "\nArtifacts\n");
+    for (size_t i = 0; i < plan->n_artifacts; i++) {
+        const struct kage_plan_artifact *artifact = &plan->artifacts[i];
+        size_t start = out->len;
+
+        kage_buf_adds(out, "  ");
+        put_printable(out, artifact->path);
+        kage_buf_adds(out, " to ");
+        put_printable(out, artifact->to);
+        kage_buf_addf(out, ", %s%s", kage_when_name(artifact->when),
+                      artifact->optional ? ", if it is there" : "");
+        put_source(out, start, artifact->loc);
     }
 }
 
 void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out)
 {
+    KAGE_CLEANUP(kage_freep) char *label = kage_plan_label(plan);
+
     kage_buf_adds(out, "Plan for ");
-    put_printable(out, plan->name);
+    put_printable(out, label);
     kage_buf_adds(out, " from ");
     put_printable(out, plan->spec_file);
     kage_buf_addc(out, '\n');
     put_machine(out, plan);
     put_shares(out, plan);
     put_qemu(out, plan);
+    put_secrets(out, plan);
     put_frames(out, plan);
+    put_artifacts(out, plan);
 }

@@ -86,6 +86,49 @@ static void put_shares(struct kage_buf *out, const struct kage_plan *plan)
     kage_buf_adds(out, "],\n");
 }
 
+/* ["a", "b"] */
+static void put_names(struct kage_buf *out, const char *name, char *const *items, size_t n)
+{
+    kage_buf_addf(out, "\"%s\": [", name);
+    for (size_t i = 0; i < n; i++) {
+        kage_buf_adds(out, i ? ", " : "");
+        kage_json_put(out, items[i]);
+    }
+    kage_buf_adds(out, "], ");
+}
+
+static void put_ready(struct kage_buf *out, const struct kage_plan_ready *ready)
+{
+    kage_buf_adds(out, "     \"ready\": {");
+    put_member(out, "kind", kage_ready_name(ready->kind));
+    put_member(out, "text", ready->text);
+    if (ready->payload)
+        kage_buf_addf(out, "\"payload\": %s, ", ready->payload);
+    kage_buf_addf(out, "\"timeout_ms\": %" PRIu64 ", ", ready->timeout_ms);
+    put_loc(out, ready->loc);
+    kage_buf_adds(out, "},\n");
+}
+
+/* What most commands do not have. */
+static void put_special(struct kage_buf *out, const struct kage_plan_step *step)
+{
+    if (step->retries || step->background || step->pty || step->n_secrets) {
+        kage_buf_adds(out, "     ");
+        if (step->retries)
+            kage_buf_addf(out, "\"retries\": %u, ", step->retries);
+        if (step->background)
+            kage_buf_adds(out, "\"background\": true, ");
+        if (step->pty)
+            kage_buf_adds(out, "\"pty\": true, ");
+        if (step->n_secrets)
+            put_names(out, "secrets", step->secrets, step->n_secrets);
+        out->len--; /* the blank after the comma */
+        kage_buf_addc(out, '\n');
+    }
+    if (step->ready.kind != KAGE_READY_NONE)
+        put_ready(out, &step->ready);
+}
+
 static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
 {
     kage_buf_adds(out, "     ");
@@ -95,6 +138,60 @@ static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
         kage_buf_addf(out, "%s%d", i ? ", " : "", step->expect[i]);
     kage_buf_addf(out, "], \"when\": \"%s\", \"continue_on_error\": %s,\n",
                   kage_when_name(step->when), step->continue_on_error ? "true" : "false");
+    put_special(out, step);
+}
+
+static void put_secrets(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (!plan->n_secrets)
+        return;
+    kage_buf_adds(out, "  \"secrets\": [\n");
+    for (size_t i = 0; i < plan->n_secrets; i++) {
+        kage_buf_adds(out, "    {");
+        put_member(out, "name", plan->secrets[i].name);
+        put_member(out, "env", plan->secrets[i].env);
+        put_member(out, "file", plan->secrets[i].file);
+        put_loc(out, plan->secrets[i].loc);
+        kage_buf_addc(out, '}');
+        put_separator(out, i, plan->n_secrets);
+    }
+    kage_buf_adds(out, "],\n");
+}
+
+static void put_artifacts(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (!plan->n_artifacts)
+        return;
+    put_text(out, "folder", plan->folder);
+    kage_buf_adds(out, "  \"artifacts\": [\n");
+    for (size_t i = 0; i < plan->n_artifacts; i++) {
+        const struct kage_plan_artifact *artifact = &plan->artifacts[i];
+
+        kage_buf_adds(out, "    {");
+        put_member(out, "path", artifact->path);
+        put_member(out, "to", artifact->to);
+        put_member(out, "when", kage_when_name(artifact->when));
+        kage_buf_addf(out, "\"optional\": %s, ", artifact->optional ? "true" : "false");
+        put_loc(out, artifact->loc);
+        kage_buf_addc(out, '}');
+        put_separator(out, i, plan->n_artifacts);
+    }
+    kage_buf_adds(out, "],\n");
+}
+
+static void put_matrix(struct kage_buf *out, const struct kage_plan *plan)
+{
+    if (!plan->n_matrix)
+        return;
+    kage_buf_adds(out, "  \"matrix\": [");
+    for (size_t i = 0; i < plan->n_matrix; i++) {
+        kage_buf_adds(out, i ? ", {" : "{");
+        put_member(out, "axis", plan->matrix[i].axis);
+        kage_buf_adds(out, "\"value\": ");
+        kage_json_put(out, plan->matrix[i].value);
+        kage_buf_addc(out, '}');
+    }
+    kage_buf_adds(out, "],\n");
 }
 
 static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
@@ -121,6 +218,7 @@ void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out)
     put_number(out, "kage_plan", KAGE_PLAN_VERSION);
     put_text(out, "name", plan->name);
     put_text(out, "spec", plan->spec_file);
+    put_matrix(out, plan);
     put_text(out, "arch", kage_arch_name(plan->arch));
     put_text(out, "accel", kage_accel_name(plan->accel));
     put_text(out, "accel_note", plan->accel_note);
@@ -133,6 +231,25 @@ void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out)
     put_text(out, "qemu", plan->qemu);
     put_args(out, plan);
     put_shares(out, plan);
+    put_secrets(out, plan);
+    put_artifacts(out, plan);
     put_frames(out, plan);
     kage_buf_adds(out, "}\n");
+}
+
+void kage_plans_print_json(const struct kage_plans *plans, struct kage_buf *out)
+{
+    if (plans->n == 1) {
+        kage_plan_print_json(plans->items[0], out);
+        return;
+    }
+    kage_buf_addf(out, "{\n\"kage_plans\": %d,\n\"jobs\": [\n", KAGE_PLAN_VERSION);
+    for (size_t i = 0; i < plans->n; i++) {
+        kage_plan_print_json(plans->items[i], out);
+        if (i + 1 < plans->n) {
+            out->len--; /* the line feed */
+            kage_buf_adds(out, ",\n");
+        }
+    }
+    kage_buf_adds(out, "]\n}\n");
 }

@@ -4,6 +4,7 @@
 #include "common/proto/message.h"
 #include "runner/plan/options.h"
 #include "runner/plan/parts.h"
+#include "runner/plan/read.h"
 #include "runner/plan/strict_json.h"
 
 /*
@@ -13,10 +14,9 @@
  * its frame and encoded afresh.
  */
 
-/* Longest times and sizes a number may have: what doubles hold exactly. */
-#define NUMBER_MAX 9007199254740991u
+#define NUMBER_MAX KAGE_PLAN_NUMBER_MAX
 
-static struct kage_loc read_loc(struct kage_json_obj *o, const struct kage_plan *plan)
+struct kage_loc kage_plan_read_loc(struct kage_json_obj *o, const struct kage_plan *plan)
 {
     return (struct kage_loc){
         .file = plan->spec_file,
@@ -25,9 +25,8 @@ static struct kage_loc read_loc(struct kage_json_obj *o, const struct kage_plan 
     };
 }
 
-/* Reads a word with `from`; `lowest` is the smallest value that may stand in a plan. */
-static int read_word(struct kage_json_obj *o, const char *key, int (*from)(const char *),
-                     int lowest)
+int kage_plan_read_word(struct kage_json_obj *o, const char *key, int (*from)(const char *),
+                        int lowest)
 {
     KAGE_CLEANUP(kage_freep) char *word = kage_json_str(o, key, true);
     int value = word ? from(word) : lowest;
@@ -44,15 +43,17 @@ static int read_head(const struct cJSON *root, struct kage_plan *plan, struct ka
     struct kage_json_obj o =
         kage_json_open(root, "",
                        "kage_plan name spec arch accel accel_note image memory disk "
-                       "boot_timeout_ms timeout_ms output_limit qemu args shares frames",
+                       "boot_timeout_ms timeout_ms output_limit qemu args shares frames matrix "
+                       "secrets folder artifacts",
                        err);
 
     if (!o.failed && kage_json_u64(&o, "kage_plan", 0, NUMBER_MAX, 0) != KAGE_PLAN_VERSION)
         kage_json_fail(&o, "kage_plan", "must be 1: this is not a plan of this version of kage");
     plan->name = kage_json_str(&o, "name", true);
     plan->spec_file = kage_json_str(&o, "spec", true);
-    plan->arch = (enum kage_arch)read_word(&o, "arch", kage_arch_from, KAGE_ARCH_X86_64);
-    plan->accel = (enum kage_accel)read_word(&o, "accel", kage_accel_from, KAGE_ACCEL_KVM);
+    plan->arch = (enum kage_arch)kage_plan_read_word(&o, "arch", kage_arch_from, KAGE_ARCH_X86_64);
+    plan->accel =
+        (enum kage_accel)kage_plan_read_word(&o, "accel", kage_accel_from, KAGE_ACCEL_KVM);
     plan->accel_note = kage_json_str(&o, "accel_note", false);
     plan->memory = kage_json_u64(&o, "memory", 1, NUMBER_MAX, 0);
     plan->disk = kage_json_u64(&o, "disk", 0, NUMBER_MAX, 0);
@@ -71,8 +72,8 @@ static int read_image(const struct cJSON *item, struct kage_plan *plan, struct k
         item, "image", "form name url digest path kernel initrd rootfs cmdline line col", err);
     struct kage_spec_image *image = &plan->image;
 
-    image->form = (enum kage_image_form)read_word(&o, "form", kage_image_form_from, 0);
-    image->loc = read_loc(&o, plan);
+    image->form = (enum kage_image_form)kage_plan_read_word(&o, "form", kage_image_form_from, 0);
+    image->loc = kage_plan_read_loc(&o, plan);
     image->name = kage_json_str(&o, "name", image->form == KAGE_IMAGE_STORE);
     image->url = kage_json_str(&o, "url", image->form == KAGE_IMAGE_URL);
     image->digest = kage_json_str(&o, "digest", false);
@@ -93,7 +94,7 @@ static int read_args(const struct cJSON *list, struct kage_plan *plan, struct ka
         struct kage_plan_arg *arg = &plan->args[plan->n_args++];
 
         arg->text = kage_json_str(&o, "arg", true);
-        arg->loc = read_loc(&o, plan);
+        arg->loc = kage_plan_read_loc(&o, plan);
         if (o.failed)
             return -1;
     }
@@ -114,7 +115,7 @@ static int read_shares(const struct cJSON *list, struct kage_plan *plan, struct 
         share->tag = kage_json_str(&o, "tag", true);
         share->path = kage_json_str(&o, "path", true);
         share->writable = kage_json_bool(&o, "writable", false);
-        share->loc = read_loc(&o, plan);
+        share->loc = kage_plan_read_loc(&o, plan);
         if (o.failed)
             return -1;
         hole = kage_asprintf("share:%s", share->name);
@@ -149,27 +150,26 @@ static void read_expect(struct kage_json_obj *o, struct kage_plan_step *step)
         kage_json_fail(o, "expect", "must hold at least one exit code");
 }
 
-static void read_payload(struct kage_json_obj *o, struct kage_plan_step *step)
+char *kage_plan_read_payload(struct kage_json_obj *o, const char *key, int type, uint32_t id)
 {
-    KAGE_CLEANUP(kage_freep) char *text = kage_json_object_text(o, "payload");
+    KAGE_CLEANUP(kage_freep) char *text = kage_json_object_text(o, key);
     KAGE_CLEANUP(kage_freep) char *why = NULL;
     struct kage_buf b = {0};
     struct kage_msg msg;
 
     if (!text)
-        return;
-    if (kage_msg_decode(&msg, kage_plan_step_type(step->kind), (const uint8_t *)text, strlen(text),
-                        &why)) {
+        return NULL;
+    if (kage_msg_decode(&msg, type, (const uint8_t *)text, strlen(text), &why)) {
         KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("is no payload of its type: %s", why);
 
-        kage_json_fail(o, "payload", what);
-        return;
+        kage_json_fail(o, key, what);
+        return NULL;
     }
     kage_msg_encode(&msg, &b);
-    step->payload = kage_buf_take(&b);
-    if (step->kind == KAGE_STEP_SPAWN && msg.id != (int64_t)step->id)
-        kage_json_fail(o, "payload", "must count its commands: id 1, 2, … in order");
+    if (type == KAGE_MSG_SPAWN && msg.id != (int64_t)id)
+        kage_json_fail(o, key, "must count its commands: id 1, 2, … in order");
     kage_msg_done(&msg);
+    return kage_buf_take(&b);
 }
 
 static int read_kind(struct kage_json_obj *o, const struct kage_plan *plan)
@@ -187,28 +187,40 @@ static int read_kind(struct kage_json_obj *o, const struct kage_plan *plan)
     return KAGE_STEP_SESSION;
 }
 
+static uint32_t count_spawns(const struct cJSON *list)
+{
+    uint32_t n = 0;
+
+    for (const struct cJSON *i = NULL; (i = kage_json_list_next(list, i));)
+        n += kage_json_item_is(i, "type", "spawn");
+    return n;
+}
+
 static int read_frames(const struct cJSON *list, struct kage_plan *plan, struct kage_error *err)
 {
-    uint32_t spawns = 0;
+    uint32_t spawns = 0, n = count_spawns(list);
 
     for (const struct cJSON *i = NULL; (i = kage_json_list_next(list, i));) {
         KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("frames[%zu]", plan->n_steps);
         struct kage_json_obj o = kage_json_open(
-            i, path, "type line col name timeout_ms expect when continue_on_error payload", err);
+            i, path,
+            "type line col name timeout_ms expect when continue_on_error payload retries "
+            "background pty ready secrets",
+            err);
         enum kage_plan_step_kind kind = (enum kage_plan_step_kind)read_kind(&o, plan);
-        struct kage_plan_step *step = kage_plan_add_step(plan, kind, read_loc(&o, plan));
+        struct kage_plan_step *step = kage_plan_add_step(plan, kind, kage_plan_read_loc(&o, plan));
 
         if (kind == KAGE_STEP_SPAWN) {
             step->id = ++spawns;
             step->name = kage_json_str(&o, "name", true);
-            step->timeout_ms = kage_json_u64(&o, "timeout_ms", 1, NUMBER_MAX, 0);
-            if (!step->timeout_ms)
-                kage_json_fail(&o, "timeout_ms", "is missing");
-            step->when = (enum kage_when)read_word(&o, "when", kage_when_from, 0);
+            step->timeout_ms = kage_json_u64(&o, "timeout_ms", 0, NUMBER_MAX, 0);
+            step->when = (enum kage_when)kage_plan_read_word(&o, "when", kage_when_from, 0);
             step->continue_on_error = kage_json_bool(&o, "continue_on_error", false);
             read_expect(&o, step);
         }
-        read_payload(&o, step);
+        step->payload = kage_plan_read_payload(&o, "payload", kage_plan_step_type(kind), step->id);
+        if (kind == KAGE_STEP_SPAWN && !o.failed)
+            kage_plan_read_special(&o, plan, step, n, err);
         if (o.failed)
             return -1;
     }
@@ -303,28 +315,84 @@ static int read_plan(const struct cJSON *root, struct kage_plan *plan, struct ka
     frames = kage_json_list(&o, "frames");
     image = kage_json_member(&o, "image");
     if (o.failed || read_image(image, plan, err) < 0 || read_shares(shares, plan, err) < 0 ||
-        read_args(args, plan, err) < 0 || read_frames(frames, plan, err) < 0)
+        read_args(args, plan, err) < 0 || kage_plan_read_outcome(root, plan, err) < 0 ||
+        read_frames(frames, plan, err) < 0)
         return -1;
     if (check_program(plan, err) < 0 || check_confinement(plan, err) < 0)
         return -1;
     return check_folders(plan, err);
 }
 
-int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err)
+static int read_one(const struct cJSON *root, struct kage_plan **ret, struct kage_error *err)
 {
-    struct kage_plan *plan;
+    struct kage_plan *plan = kage_alloc(sizeof(*plan));
+
+    if (read_plan(root, plan, err) < 0) {
+        kage_plan_free(plan);
+        return -1;
+    }
+    *ret = plan;
+    return 0;
+}
+
+static int read_several(const struct cJSON *root, struct kage_plans *ret, struct kage_error *err)
+{
+    struct kage_json_obj o = kage_json_open(root, "", "kage_plans jobs", err);
+    const struct cJSON *jobs;
+
+    if (!o.failed && kage_json_u64(&o, "kage_plans", 0, NUMBER_MAX, 0) != KAGE_PLAN_VERSION)
+        kage_json_fail(&o, "kage_plans", "must be 1: these are not plans of this version of kage");
+    jobs = kage_json_list(&o, "jobs");
+    if (!o.failed && kage_json_list_len(jobs) == 0)
+        kage_json_fail(&o, "jobs", "must hold at least one job");
+    if (o.failed)
+        return -1;
+    ret->items = kage_alloc(kage_json_list_len(jobs) * sizeof(*ret->items));
+    for (const struct cJSON *i = NULL; (i = kage_json_list_next(jobs, i)); ret->n++)
+        if (read_one(i, &ret->items[ret->n], err) < 0)
+            return kage_error_wrap(err, "jobs[%zu]", ret->n);
+    return 0;
+}
+
+int kage_plans_read(const char *path, struct kage_plans *ret, struct kage_error *err)
+{
     struct cJSON *root = NULL;
+    struct kage_json_obj o = {.path = "", .err = err};
+    struct kage_plans plans = {0};
     int rc;
 
     if (kage_json_load(path, &root, err) < 0)
         return -1;
-    plan = kage_alloc(sizeof(*plan));
-    rc = read_plan(root, plan, err);
+    o.obj = root;
+    if (kage_json_has(&o, "kage_plans")) {
+        rc = read_several(root, &plans, err);
+    } else {
+        plans.items = kage_alloc(sizeof(*plans.items));
+        rc = read_one(root, &plans.items[0], err);
+        plans.n = rc == 0;
+    }
     kage_json_free(root);
     if (rc < 0) {
-        kage_plan_free(plan);
+        kage_plans_done(&plans);
         return kage_error_wrap(err, "%s", path);
     }
-    *ret = plan;
+    *ret = plans;
+    return 0;
+}
+
+int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err)
+{
+    struct kage_plans plans = {0};
+
+    if (kage_plans_read(path, &plans, err) < 0)
+        return -1;
+    if (plans.n != 1) {
+        kage_error_set(err, KAGE_CLASS_SPEC, "%s holds %zu jobs, and one is wanted", path, plans.n);
+        kage_plans_done(&plans);
+        return -1;
+    }
+    *ret = plans.items[0];
+    plans.n = 0;
+    kage_plans_done(&plans);
     return 0;
 }

@@ -251,6 +251,11 @@ const struct cJSON *kage_json_member(struct kage_json_obj *o, const char *key)
     return member(o, key, true);
 }
 
+bool kage_json_has(struct kage_json_obj *o, const char *key)
+{
+    return member(o, key, false);
+}
+
 char *kage_json_object_text(struct kage_json_obj *o, const char *key)
 {
     const cJSON *item = member(o, key, true);
@@ -279,6 +284,13 @@ const struct cJSON *kage_json_list_next(const struct cJSON *list, const struct c
 const char *kage_json_item_str(const struct cJSON *item)
 {
     return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+bool kage_json_item_is(const struct cJSON *item, const char *key, const char *text)
+{
+    const cJSON *value = cJSON_GetObjectItemCaseSensitive(item, key);
+
+    return cJSON_IsString(value) && strcmp(value->valuestring, text) == 0;
 }
 
 bool kage_json_item_int(const struct cJSON *item, int64_t min, int64_t max, int64_t *ret)

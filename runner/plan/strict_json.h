@@ -42,6 +42,7 @@ bool kage_json_bool(struct kage_json_obj *o, const char *key, bool absent);
 const struct cJSON *kage_json_list(struct kage_json_obj *o, const char *key);
 /* Whatever stands under `key`; NULL and failed when nothing does. */
 const struct cJSON *kage_json_member(struct kage_json_obj *o, const char *key);
+bool kage_json_has(struct kage_json_obj *o, const char *key);
 /* The object under `key` as compact text, owned. */
 char *kage_json_object_text(struct kage_json_obj *o, const char *key);
 
@@ -49,6 +50,8 @@ size_t kage_json_list_len(const struct cJSON *list);
 const struct cJSON *kage_json_list_next(const struct cJSON *list, const struct cJSON *item);
 /* The item as text, or NULL when it is no string. Borrowed. */
 const char *kage_json_item_str(const struct cJSON *item);
+/* Whether the item is an object whose `key` is this text. */
+bool kage_json_item_is(const struct cJSON *item, const char *key, const char *text);
 bool kage_json_item_int(const struct cJSON *item, int64_t min, int64_t max, int64_t *ret);
 
 /* Fails the object with "<path>.<key> <what>". */

@@ -27,6 +27,12 @@ static const char *const whens[] = {
     [KAGE_WHEN_ALWAYS] = "always",
 };
 
+static const char *const readies[] = {
+    [KAGE_READY_NONE] = "none", [KAGE_READY_TCP] = "tcp",   [KAGE_READY_EXEC] = "exec",
+    [KAGE_READY_LOG] = "log",   [KAGE_READY_FILE] = "file",
+};
+_Static_assert(COUNT(readies) == KAGE_READY_COUNT, "a name for every way of being ready");
+
 static const char *const forms[] = {
     [KAGE_IMAGE_STORE] = "store",
     [KAGE_IMAGE_URL] = "url",
@@ -57,6 +63,11 @@ const char *kage_when_name(enum kage_when when)
     return whens[when];
 }
 
+const char *kage_ready_name(enum kage_ready ready)
+{
+    return readies[ready];
+}
+
 const char *kage_image_form_name(enum kage_image_form form)
 {
     return forms[form];
@@ -75,6 +86,11 @@ int kage_accel_from(const char *word)
 int kage_when_from(const char *word)
 {
     return find(whens, COUNT(whens), word);
+}
+
+int kage_ready_from(const char *word)
+{
+    return find(readies, COUNT(readies), word);
 }
 
 int kage_image_form_from(const char *word)

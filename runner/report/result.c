@@ -15,6 +15,7 @@
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "runner/plan/parts.h"
+#include "runner/report/mask.h"
 
 static const char *const status_names[] = {
     [KAGE_COMMAND_NOT_RUN] = "not-run", [KAGE_COMMAND_PASSED] = "passed",
@@ -122,6 +123,28 @@ static void add_loc(cJSON *object, const struct kage_loc *loc)
     add_text(object, "source", text);
 }
 
+/* Only where there was more than one: the one there always is says nothing new. */
+static void add_attempts(cJSON *object, const struct kage_command_result *c)
+{
+    cJSON *list = c->n_attempts > 1 ? cJSON_AddArrayToObject(object, "attempts") : NULL;
+
+    for (size_t i = 0; list && i < c->n_attempts; i++) {
+        const struct kage_attempt *a = &c->attempts[i];
+        cJSON *o = cJSON_CreateObject();
+
+        cJSON_AddStringToObject(o, "status", status_names[a->status]);
+        cJSON_AddNumberToObject(o, "exit_code", a->exit_code);
+        if (a->signal)
+            cJSON_AddNumberToObject(o, "signal", a->signal);
+        if (a->out_of_memory)
+            cJSON_AddTrueToObject(o, "out_of_memory");
+        cJSON_AddNumberToObject(o, "duration_ms", (double)a->duration_ms);
+        if (a->message)
+            add_text(o, "message", a->message);
+        cJSON_AddItemToArray(list, o);
+    }
+}
+
 static cJSON *command_json(const struct kage_plan_step *step, const struct kage_command_result *c)
 {
     cJSON *o = cJSON_CreateObject();
@@ -138,6 +161,7 @@ static cJSON *command_json(const struct kage_plan_step *step, const struct kage_
     cJSON_AddNumberToObject(o, "duration_ms", (double)c->duration_ms);
     if (c->message)
         add_text(o, "message", c->message);
+    add_attempts(o, c);
     return o;
 }
 
@@ -201,6 +225,22 @@ static void add_xml(struct kage_buf *out, const char *text)
     }
 }
 
+/* The element that Maven's Surefire made known for a failure that went away when tried again. */
+static void add_flakes(struct kage_buf *out, const struct kage_command_result *c)
+{
+    if (c->n_attempts < 2) {
+        kage_buf_adds(out, "/>\n");
+        return;
+    }
+    kage_buf_addc(out, '>');
+    for (size_t i = 0; i + 1 < c->n_attempts; i++) {
+        kage_buf_adds(out, "<flakyFailure message=\"");
+        add_xml(out, c->attempts[i].message ? c->attempts[i].message : "");
+        kage_buf_adds(out, "\"/>");
+    }
+    kage_buf_adds(out, "</testcase>\n");
+}
+
 static void add_case(struct kage_buf *out, const struct kage_plan *plan,
                      const struct kage_plan_step *step, const struct kage_command_result *c)
 {
@@ -211,7 +251,7 @@ static void add_case(struct kage_buf *out, const struct kage_plan *plan,
     kage_buf_addf(out, "\" time=\"%" PRIu64 ".%03" PRIu64 "\"", c->duration_ms / 1000,
                   c->duration_ms % 1000);
     if (c->status == KAGE_COMMAND_PASSED) {
-        kage_buf_adds(out, "/>\n");
+        add_flakes(out, c);
         return;
     }
     if (c->status == KAGE_COMMAND_NOT_RUN) {
@@ -264,8 +304,15 @@ int kage_result_write_junit(const char *path, const struct kage_plan *plan,
 
 void kage_result_done(struct kage_result *result)
 {
-    for (size_t i = 0; i < result->n_commands; i++)
-        free(result->commands[i].message);
+    for (size_t i = 0; i < result->n_commands; i++) {
+        struct kage_command_result *c = &result->commands[i];
+
+        for (size_t k = 0; k < c->n_attempts; k++)
+            free(c->attempts[k].message);
+        free(c->attempts);
+        free(c->message);
+    }
+    kage_mask_free(result->mask);
     free(result->commands);
     free(result->message);
     *result = (struct kage_result){0};

@@ -19,14 +19,27 @@ enum kage_command_status {
     KAGE_COMMAND_STATUS_COUNT,
 };
 
+/* One try of a command. */
+struct kage_attempt {
+    enum kage_command_status status;
+    int exit_code, signal;
+    bool out_of_memory;
+    uint64_t duration_ms;
+    char *message;
+};
+
 struct kage_command_result {
     enum kage_command_status status;
     int exit_code; /* 0–255; of a signal, 128 plus its number; -1 when there is none */
     int signal;    /* 0 for none */
     bool out_of_memory;
     uint64_t duration_ms;
-    char *message; /* owned; NULL when there is nothing to say */
+    char *message;                 /* owned; NULL when there is nothing to say */
+    struct kage_attempt *attempts; /* those that came to an end; the last one decided */
+    size_t n_attempts;
 };
+
+struct kage_mask;
 
 struct kage_result {
     enum kage_class class;                /* KAGE_CLASS_NONE when the job passed */
@@ -36,7 +49,8 @@ struct kage_result {
     struct kage_command_result *commands; /* one per spawn step, in order */
     size_t n_commands;
     uint64_t boot_ms, duration_ms;
-    bool jailed; /* QEMU ran under Landlock */
+    bool jailed;            /* QEMU ran under Landlock */
+    struct kage_mask *mask; /* owned; hides secrets in what is written; NULL for none */
 };
 
 /* 124 timeout, 125 no verdict, 130/143/129 interrupted; else the command's own code. */

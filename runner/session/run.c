@@ -18,9 +18,11 @@
 #include "common/loop/ws.h"
 #include "runner/plan/parts.h"
 #include "runner/qemu/qmp.h"
+#include "runner/report/mask.h"
 #include "runner/report/output.h"
 #include "runner/session/client.h"
 #include "runner/session/run_state.h"
+#include "runner/session/secrets.h"
 
 /*
  * Theory of operation. A run is a chain of events on one loop:
@@ -59,9 +61,10 @@ static void say(struct kage_run *run, const char *text)
     struct kage_buf line = {0};
 
     kage_buf_addf(&line, "kage: %s\n", text);
+    KAGE_CLEANUP(kage_freep)
+    char *shown = kage_mask_text(run->options->mask, kage_buf_take(&line));
     if (run->err)
-        kage_output_write(run->err, line.data, line.len);
-    kage_buf_done(&line);
+        kage_output_write(run->err, shown, strlen(shown));
 }
 
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)
@@ -114,12 +117,12 @@ static void quit_when_written(struct kage_run *run)
 static void set_timers_off(struct kage_run *run)
 {
     struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->command_timer,
-                                   run->save_timer};
+                                   run->heartbeat,  run->loss_timer,    run->save_timer};
 
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         if (timers[i])
             kage_timer_set(timers[i], 0);
+    kage_commands_timers_off(run);
 }
 
 /* Called from the loop right after the callback that finished the run: the machine must not be
@@ -183,8 +186,8 @@ static char *while_doing(const struct kage_run *run)
 
     if (!run->ready)
         return kage_strdup("while it booted");
-    if (!run->command_running && run->options->on_up)
-        return kage_strdup("while it was up");
+    if (!run->command_running && run->ending)
+        return kage_strdup(run->options->on_up ? "while it was up" : "while the job was ended");
     if (!run->command_running)
         return kage_strdup("while the job was set up");
     step = &run->plan->steps[run->next_step];
@@ -328,7 +331,7 @@ static void on_client_output(uint32_t id, bool is_stderr, const uint8_t *data, s
     struct kage_run *run = user;
 
     if (run->how != KAGE_START_SAVE)
-        kage_steps_on_output(run, is_stderr, data, len);
+        kage_steps_on_output(run, id, is_stderr, data, len);
 }
 
 static void on_client_exit(uint32_t id, const struct kage_msg *exit, void *user)
@@ -338,7 +341,7 @@ static void on_client_exit(uint32_t id, const struct kage_msg *exit, void *user)
     if (run->how == KAGE_START_SAVE)
         kage_snapshot_on_exit(run);
     else if (!run->done)
-        kage_steps_on_exit(run, exit);
+        kage_steps_on_exit(run, id, exit);
 }
 
 static void on_client_lost(enum kage_class class, const char *why, void *user)
@@ -509,7 +512,6 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
         {&run->heartbeat, on_heartbeat},
         {&run->save_timer, kage_snapshot_on_timer},
         {&run->loss_timer, on_loss_timer},
-        {&run->command_timer, kage_steps_on_timer},
     };
 
     sigemptyset(&signals);
@@ -526,7 +528,7 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         if (kage_timer_new(run->loop, timers[i].fn, run, timers[i].timer, err) < 0)
             return -1;
-    return 0;
+    return kage_commands_new(run, err);
 }
 
 static int start_machine(struct kage_run *run, struct kage_error *err)
@@ -574,10 +576,10 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 static void tear_down(struct kage_run *run)
 {
     struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->command_timer,
-                                   run->save_timer};
+                                   run->heartbeat,  run->loss_timer,    run->save_timer};
 
     stop_machine(run);
+    kage_commands_free(run);
     kage_output_free(run->out);
     kage_output_free(run->err);
     kage_ws_free(run->ws);
@@ -585,7 +587,6 @@ static void tear_down(struct kage_run *run)
         kage_timer_free(timers[i]);
     kage_loop_free(run->loop);
     free(run->loss_why);
-    free(run->handle);
 }
 
 static size_t count_commands(const struct kage_plan *plan)
@@ -692,8 +693,8 @@ static enum kage_start choose(const struct kage_plan *plan, const struct kage_im
     return how;
 }
 
-void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
-              const struct kage_run_options *options, struct kage_result *result)
+static void run_plan(const struct kage_plan *plan, const struct kage_image_files *files,
+                     const struct kage_run_options *options, struct kage_result *result)
 {
     struct kage_template t = KAGE_TEMPLATE_INIT;
     enum kage_start how = choose(plan, files, options, &t);
@@ -716,4 +717,42 @@ void kage_run(const struct kage_plan *plan, const struct kage_image_files *files
         kage_template_discard(&t);
     }
     run_machine(plan, files, options, KAGE_START_BOOT, NULL, result);
+}
+
+/* Everything that is said later is taken from here. */
+static void mask_result(const struct kage_mask *mask, struct kage_result *result)
+{
+    result->message = kage_mask_text(mask, result->message);
+    for (size_t i = 0; i < result->n_commands; i++) {
+        struct kage_command_result *c = &result->commands[i];
+
+        c->message = kage_mask_text(mask, c->message);
+        for (size_t k = 0; k < c->n_attempts; k++)
+            c->attempts[k].message = kage_mask_text(mask, c->attempts[k].message);
+    }
+}
+
+void kage_run(const struct kage_plan *plan, const struct kage_image_files *files,
+              const struct kage_run_options *options, struct kage_result *result)
+{
+    struct kage_run_options own = *options;
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_secrets secrets = {0};
+    struct kage_mask *mask = kage_mask_new();
+
+    own.secrets = &secrets;
+    own.mask = mask;
+    if (kage_secrets_read(plan, &secrets, mask, &err) < 0) {
+        result_begin(plan, result);
+        result->class = err.class;
+        result->exit_code = kage_result_exit_code(err.class, 0, 0);
+        result->message = KAGE_TAKE(err.message);
+        result->loc = err.loc;
+    } else {
+        run_plan(plan, files, &own, result);
+        mask_result(mask, result);
+    }
+    result->mask = mask;
+    kage_error_done(&err);
+    kage_secrets_done(&secrets);
 }

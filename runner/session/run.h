@@ -9,6 +9,9 @@
 #include "runner/plan/plan.h"
 #include "runner/report/result.h"
 
+struct kage_mask;
+struct kage_secrets;
+
 struct kage_run_options {
     bool progress;       /* one line per stage on standard error */
     bool cold;           /* boot; neither use nor make a template */
@@ -21,6 +24,10 @@ struct kage_run_options {
     /* What the guest prints on its console. May be NULL. */
     void (*on_console)(const char *data, size_t len, void *user);
     void *user;
+
+    /* Set by kage_run() itself. */
+    const struct kage_secrets *secrets;
+    const struct kage_mask *mask;
 };
 
 /*

@@ -2,6 +2,7 @@
 
 #include "runner/qemu/console.h"
 #include "runner/qemu/process.h"
+#include "runner/session/command.h"
 #include "runner/session/run.h"
 #include "runner/template/template.h"
 
@@ -21,7 +22,8 @@ enum kage_start {
     KAGE_START_RESTORE, /* from a template */
 };
 
-/* The state of one run, shared by run.c (the machine's life) and steps.c (the plan's frames). */
+/* The state of one run, shared by run.c (the machine's life), steps.c (the plan's frames) and
+ * those that steps.c leaves its parts to. */
 struct kage_run {
     const struct kage_plan *plan;
     const struct kage_image_files *files;
@@ -57,12 +59,9 @@ struct kage_run {
     size_t replies_due; /* sessions and mounts not answered yet */
     size_t command;     /* index of the running or next command in result->commands */
     bool command_running;
+    bool ending; /* the last command is over */
     bool job_failed;
-    uint64_t command_start_ms;
-    char *handle; /* of the running command */
-    bool timed_out;
-    unsigned kills; /* signals sent to a command that ran out of time */
-    struct kage_timer *command_timer;
+    struct kage_command *commands; /* as many as result->commands; command.c */
     uint64_t output_bytes;
 };
 
@@ -82,8 +81,18 @@ void kage_snapshot_restore(struct kage_run *run);
 
 /* steps.c: everything after vmd is ready. */
 void kage_steps_start(struct kage_run *run);
-void kage_steps_on_output(struct kage_run *run, bool is_stderr, const uint8_t *data, size_t len);
-void kage_steps_on_exit(struct kage_run *run, const struct kage_msg *exit);
-void kage_steps_on_timer(void *run);
-/* Notes that the environment broke while a command ran. */
+void kage_steps_on_output(struct kage_run *run, uint32_t id, bool is_stderr, const uint8_t *data,
+                          size_t len);
+void kage_steps_on_exit(struct kage_run *run, uint32_t id, const struct kage_msg *exit);
+/* Notes that the environment broke while commands ran. */
 void kage_steps_on_loss(struct kage_run *run);
+
+/* Told by the commands: one is over, after the phase it was in; one in the background is ready. */
+void kage_steps_ended(struct kage_command *c, enum kage_phase was);
+void kage_steps_ready(struct kage_command *c);
+
+/* Makes this the job's verdict unless it has one. */
+void kage_steps_fail(struct kage_run *run, enum kage_class class, int code, struct kage_loc loc,
+                     const char *message);
+/* Whether what has this `when` is done now. */
+bool kage_steps_wanted(const struct kage_run *run, enum kage_when when);

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runner/spec/fix.h"
 #include "runner/spec/reader.h"
 #include "runner/spec/suggest.h"
 #include "runner/spec/units.h"
@@ -13,7 +14,7 @@ static const char *const wanted[] = {
     [KAGE_FIELD_BOOL] = "true or false",    [KAGE_FIELD_WORD] = "a word",
     [KAGE_FIELD_SIZE] = "a size",           [KAGE_FIELD_DURATION] = "a duration",
     [KAGE_FIELD_FORWARD] = "a string",      [KAGE_FIELD_OBJECT] = "a map",
-    [KAGE_FIELD_UNSUPPORTED] = "",
+    [KAGE_FIELD_MATRIX] = "a map",
 };
 _Static_assert(sizeof(wanted) / sizeof(wanted[0]) == KAGE_FIELD_COUNT, "a field type is missing");
 
@@ -86,6 +87,24 @@ static const char *type_help(struct kage_reader *r, const struct kage_where *w,
     return NULL;
 }
 
+/* What type_help() says, done. */
+static void fix_type(struct kage_reader *r, const struct kage_where *w,
+                     const struct kage_node *node, struct kage_finding *finding)
+{
+    const struct kage_field *f = w->field;
+    const struct kage_form_rule *rule = &kage_forms[f->form];
+    bool item = f->shape == KAGE_SHAPE_ONE || w->item || w->key;
+    if (node->kind != KAGE_NODE_SCALAR)
+        return;
+    if (item && node->style != KAGE_STYLE_PLAIN)
+        kage_fix_scalar(r, finding, node, node->text);
+    else if (item && (!rule->match || rule->match(node->text)))
+        kage_fix_quote(r, finding, node);
+    else if (f->shape == KAGE_SHAPE_LIST && strcmp(f->name, "exec") != 0 &&
+             node->style == KAGE_STYLE_PLAIN && !strpbrk(node->text, ",[]{}\"'"))
+        kage_fix_scalar(r, finding, node, kage_arena_printf(r->arena, "[%s]", node->text));
+}
+
 void kage_report_type(struct kage_reader *r, const struct kage_where *w,
                       const struct kage_node *node, const char *want)
 {
@@ -111,6 +130,9 @@ void kage_report_type(struct kage_reader *r, const struct kage_where *w,
                            "'%s' is one word to YAML, not a key and a value",
                            kage_diags_show(r->diags, node->text, node->len));
         kage_finding_help(f, "put a space after '%.*s:'", (int)key_len, node->text);
+        struct kage_span gap = {node->at.loc, 0};
+        gap.loc.col += (int)key_len + 1;
+        kage_finding_fix_between(r->diags, f, gap, " ");
         return;
     }
     f = kage_diags_add(r->diags, K203_WRONG_TYPE, node->at, "%s must be %s, not %s", where, want,
@@ -118,6 +140,8 @@ void kage_report_type(struct kage_reader *r, const struct kage_where *w,
     const char *help = type_help(r, w, node, !map_wanted && strcmp(want, "a list") != 0);
     if (help)
         kage_finding_help(f, "%s", help);
+    if (help)
+        fix_type(r, w, node, f);
 }
 
 /* Plain scalars that mean something else to YAML 1.1: refused wherever a reader of the file could
@@ -137,10 +161,13 @@ static bool report_ambiguous(struct kage_reader *r, const struct kage_where *w,
                            "%s: '%s' is a boolean to some YAML readers and a text to others", where,
                            text);
         bool on = strchr("yYoO", text[0]) && strcasecmp(text, "off") != 0;
-        if (type == KAGE_FIELD_BOOL)
+        if (type == KAGE_FIELD_BOOL) {
             kage_finding_help(f, "write %s", on ? "true" : "false");
-        else
+            kage_fix_scalar(r, f, node, on ? "true" : "false");
+        } else {
             kage_finding_help(f, "quote it: \"%s\"", text);
+            kage_fix_quote(r, f, node);
+        }
         return true;
     }
     if (type == KAGE_FIELD_BOOL)
@@ -150,11 +177,15 @@ static bool report_ambiguous(struct kage_reader *r, const struct kage_where *w,
                            "%s: '%s' is octal to some YAML readers and decimal to others", where,
                            show(r, text));
         const char *digits = text + strspn(text, "+-0");
-        if (type == KAGE_FIELD_INT)
+        if (type == KAGE_FIELD_INT) {
             kage_finding_help(f, "write %s, or 0o%s if octal is meant", *digits ? digits : "0",
                               *digits ? digits : "0");
-        else
+            /* which is what it is to YAML 1.2, and none of the numbers here is a mode */
+            kage_fix_scalar(r, f, node, *digits ? digits : "0");
+        } else {
             kage_finding_help(f, "quote it: \"%s\"", show(r, text));
+            kage_fix_quote(r, f, node);
+        }
         return true;
     }
     if (kage_scalar_is_sexagesimal(text)) {
@@ -162,6 +193,7 @@ static bool report_ambiguous(struct kage_reader *r, const struct kage_where *w,
                            "%s: '%s' is a number in base 60 to some YAML readers", where,
                            show(r, text));
         kage_finding_help(f, "quote it: \"%s\"", show(r, text));
+        kage_fix_quote(r, f, node);
         return true;
     }
     return false;
@@ -245,9 +277,11 @@ static bool decode_word(struct kage_reader *r, const struct kage_where *w,
     for (size_t i = 0; i < sizeof(word_aliases) / sizeof(word_aliases[0]); i++)
         if (strcmp(word_aliases[i].field, f->name) == 0 &&
             strcasecmp(word_aliases[i].word, text) == 0)
-            s.best = word_aliases[i].ours;
+            s = (struct kage_suggestion){.best = word_aliases[i].ours};
     if (s.best)
         kage_finding_help(finding, "did you mean '%s'?", s.best);
+    if (kage_suggestion_is_certain(&s))
+        kage_finding_fix_word(r->diags, finding, node->at, text, s.best);
     else
         kage_finding_help(finding, "use one of: %s", list.data);
     kage_buf_done(&list);
@@ -271,10 +305,14 @@ static bool decode_size(struct kage_reader *r, const struct kage_where *w,
     if (n && n < 10 && unit && text[0] != '0' && strchr("kKmMgG", unit) && strlen(text + n) <= 3)
         kage_finding_help(f, "write %.*s%ciB", (int)n, text,
                           unit >= 'a' ? unit - ('a' - 'A') : unit);
+    else if (kage_fix_size(r, text))
+        kage_finding_help(f, "write %s", kage_fix_size(r, text));
     else if (n && text[n] == '.')
         kage_finding_help(f, "use a whole number of a smaller unit, like 1536MiB");
     else
         kage_finding_help(f, "write a number with KiB, MiB or GiB, like 512MiB");
+    if (kage_fix_size(r, text))
+        kage_finding_fix_word(r->diags, f, node->at, text, kage_fix_size(r, text));
     return false;
 }
 
@@ -292,8 +330,12 @@ static bool decode_duration(struct kage_reader *r, const struct kage_where *w,
     size_t n = strspn(text, "0123456789");
     if (n && n < 10 && text[n] == '\0' && text[0] != '0')
         kage_finding_help(f, "give it a unit: %ss or %sm", text, text);
+    else if (kage_fix_duration(r, text))
+        kage_finding_help(f, "write %s", kage_fix_duration(r, text));
     else
         kage_finding_help(f, "write it like 500ms, 90s, 10m or 1h30m");
+    if (kage_fix_duration(r, text))
+        kage_finding_fix_word(r->diags, f, node->at, text, kage_fix_duration(r, text));
     return false;
 }
 
@@ -330,6 +372,9 @@ static bool decode_string(struct kage_reader *r, const struct kage_where *w,
                                kage_where_text(r, w));
         if (rule->help)
             kage_finding_help(f, "%s", rule->help);
+        const char *fixed = kage_fix_string(r, w->field, text);
+        if (fixed)
+            kage_finding_fix_word(r->diags, f, node->at, text, fixed);
         if (rule->code == K402_BAD_DIGEST)
             *(char **)out = text; /* wrong, but not missing as well */
         return false;
@@ -375,7 +420,8 @@ bool kage_decode(struct kage_reader *r, const struct kage_where *w, const struct
         store(out, w->field->size, kage_scalar_bool(node));
         return true;
     }
-    char *text = w->field->raw ? node->text : kage_expand(r, node);
+    char *text =
+        w->field->raw ? node->text : kage_expand(r, node, strcmp(w->field->name, "exec") == 0);
     if (!text)
         return false;
     switch (type) {

@@ -24,9 +24,28 @@ struct kage_draft_user {
     struct kage_span at, uid_at, gid_at;
 };
 
+struct kage_draft_secret {
+    struct kage_spec_secret secret;
+    struct kage_span at, env_at, file_at;
+};
+
+/* A name in a list of names. */
+struct kage_draft_name {
+    char *name;
+    struct kage_span at;
+};
+
 struct kage_draft_command {
     struct kage_spec_command command;
     struct kage_span at, id_at, user_at, timeout_at, network_at, sandbox_at, what_at;
+    struct kage_span retries_at, background_at, ready_at, pty_at;
+    struct kage_draft_name *secrets;
+    size_t n_secrets;
+};
+
+struct kage_draft_artifact {
+    struct kage_spec_artifact artifact;
+    struct kage_span at, path_at, to_at;
 };
 
 struct kage_draft_defaults {
@@ -41,7 +60,7 @@ struct kage_draft_defaults {
 
 struct kage_draft {
     struct kage_spec spec;
-    struct kage_span timeout_at, image_at;
+    struct kage_span timeout_at, image_at, commands_at;
     char **host_env;
     size_t n_host_env;
     struct kage_draft_share *shares;
@@ -52,8 +71,12 @@ struct kage_draft {
     size_t n_users;
     struct kage_spec_envs env;
     struct kage_draft_defaults defaults;
+    struct kage_draft_secret *secrets;
+    size_t n_secrets;
     struct kage_draft_command *commands;
     size_t n_commands;
+    struct kage_draft_artifact *artifacts;
+    size_t n_artifacts;
     /* A map or list that could not be read whole: what is missing from it may only seem to be. */
-    bool shares_broken, users_broken;
+    bool shares_broken, users_broken, secrets_broken;
 };

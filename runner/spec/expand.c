@@ -6,6 +6,7 @@
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "runner/spec/reader.h"
+#include "runner/spec/suggest.h"
 
 /* One ${…}, taken apart. */
 struct reference {
@@ -71,6 +72,20 @@ static bool listed(const struct kage_reader *r, const char *name, size_t n)
     return false;
 }
 
+/* The secret that is read from this variable of the host; NULL if none is. */
+static const char *secret_from(const struct kage_reader *r, const char *variable)
+{
+    const struct kage_node *map = r->secrets;
+    for (size_t i = 0; map && map->kind == KAGE_NODE_MAP && i < map->n; i++) {
+        const struct kage_node *secret = map->pairs[i].value;
+        const struct kage_pair *env =
+            secret->kind == KAGE_NODE_MAP ? kage_node_find(secret, "env") : NULL;
+        if (env && env->value->kind == KAGE_NODE_SCALAR && strcmp(env->value->text, variable) == 0)
+            return map->pairs[i].key->text;
+    }
+    return NULL;
+}
+
 /* All values together. Many references to a large variable could fill the memory otherwise. */
 #define MAX_EXPANDED ((size_t)4 * 1024 * 1024)
 
@@ -88,17 +103,54 @@ static bool add_text(struct kage_reader *r, const char *text, size_t n, struct k
     return true;
 }
 
+static bool add_choice(struct kage_reader *r, const struct reference *ref, const char *axis,
+                       struct kage_span at, struct kage_buf *out)
+{
+    struct kage_finding *f;
+    struct kage_suggestion s = {0};
+    r->matrix_used = true;
+    if (ref->op) {
+        f = kage_diags_add(
+            r->diags, K322_BAD_REFERENCE, at,
+            "every job has a value on each axis: there is no default to fall back to");
+        kage_finding_help(f, "write ${matrix.%s}", axis);
+        return false;
+    }
+    for (size_t i = 0; i < r->n_matrix; i++) {
+        if (strcmp(r->matrix[i].axis, axis) == 0)
+            return add_text(r, r->matrix[i].value, strlen(r->matrix[i].value), at, out);
+        kage_suggest(&s, axis, r->matrix[i].axis, r->matrix[i].axis);
+    }
+    if (r->matrix_broken)
+        return false;
+    f = kage_diags_add(r->diags, K313_UNDEFINED_AXIS, at, "the matrix has no axis '%s'", axis);
+    if (s.best)
+        kage_finding_help(f, "did you mean '%s'?", s.best);
+    else if (r->n_matrix == 0)
+        kage_finding_help(f, "add matrix: {%s: [...]}", axis);
+    return false;
+}
+
+static void check_argument(struct kage_reader *r, const char *variable, struct kage_span at)
+{
+    const char *secret = secret_from(r, variable);
+    if (!secret)
+        return;
+    struct kage_finding *f = kage_diags_add(r->diags, K405_SECRET_IN_ARGV, at,
+                                            "this puts secret '%s' into a command line",
+                                            kage_diags_show(r->diags, secret, strlen(secret)));
+    kage_finding_help(f, "list it in the command's 'secrets', and let the program read its "
+                         "environment");
+}
+
 static bool add_value(struct kage_reader *r, const struct reference *ref, struct kage_span at,
-                      struct kage_buf *out)
+                      bool argument, struct kage_buf *out)
 {
     struct kage_finding *f;
     KAGE_CLEANUP(kage_freep) char *name = kage_strndup(ref->name, ref->name_len);
     const char *shown = name; /* letters, digits, '_' and '.' */
-    if (strncmp(name, "matrix.", 7) == 0) {
-        kage_diags_add(r->diags, K212_UNSUPPORTED, at,
-                       "'matrix' is not supported by this version of kage yet");
-        return false;
-    }
+    if (strncmp(name, "matrix.", 7) == 0)
+        return add_choice(r, ref, name + 7, at, out);
     if (strchr(name, '.')) {
         f = kage_diags_add(r->diags, K322_BAD_REFERENCE, at, "'%s' is not a variable name", shown);
         kage_finding_help(f, "write \"$${\" for the characters themselves");
@@ -113,6 +165,8 @@ static bool add_value(struct kage_reader *r, const struct reference *ref, struct
                           shown, shown);
         return false;
     }
+    if (argument)
+        check_argument(r, name, at);
     const char *value = getenv(name);
     if (ref->op && value && !*value)
         value = NULL;
@@ -135,7 +189,7 @@ static bool add_value(struct kage_reader *r, const struct reference *ref, struct
     return false;
 }
 
-char *kage_expand(struct kage_reader *r, const struct kage_node *node)
+char *kage_expand(struct kage_reader *r, const struct kage_node *node, bool argument)
 {
     const char *s = node->text;
     if (!strstr(s, "${"))
@@ -172,7 +226,7 @@ char *kage_expand(struct kage_reader *r, const struct kage_node *node)
             s += len;
             continue;
         }
-        ok &= add_value(r, &ref, inside(&e, s, ref.len), &e.out);
+        ok &= add_value(r, &ref, inside(&e, s, ref.len), argument, &e.out);
         s += ref.len;
     }
     char *text = ok ? kage_arena_strndup(r->arena, e.out.data ? e.out.data : "", e.out.len) : NULL;

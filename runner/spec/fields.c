@@ -28,6 +28,9 @@
 #define USER struct kage_draft_user
 #define DEFAULTS struct kage_draft_defaults
 #define COMMAND struct kage_draft_command
+#define SECRET struct kage_draft_secret
+#define READY struct kage_spec_ready
+#define ARTIFACT struct kage_draft_artifact
 
 static const struct kage_word arch_words[] = {
     {"x86_64", KAGE_ARCH_X86_64}, {"aarch64", KAGE_ARCH_AARCH64}, {NULL, 0}};
@@ -68,6 +71,19 @@ static const struct kage_object_form command_forms[] = {
     {F_RUN, "run", NULL, NULL},
     {F_EXEC, "exec", NULL, NULL},
     {0, NULL, NULL, NULL},
+};
+
+enum { F_ENV = 1, F_FILE = 2 };
+static const struct kage_object_form secret_forms[] = {
+    {F_ENV, "env", NULL, NULL},
+    {F_FILE, "file", NULL, NULL},
+    {0, NULL, NULL, NULL},
+};
+
+enum { F_TCP = 1, F_PROBE = 2, F_LOG = 4, F_APPEARS = 8 };
+static const struct kage_object_form ready_forms[] = {
+    {F_TCP, "tcp", NULL, NULL},      {F_PROBE, "exec", NULL, NULL}, {F_LOG, "log", NULL, NULL},
+    {F_APPEARS, "file", NULL, NULL}, {0, NULL, NULL, NULL},
 };
 
 const struct kage_object kage_objects[KAGE_OBJECT_COUNT] = {
@@ -112,6 +128,14 @@ const struct kage_object kage_objects[KAGE_OBJECT_COUNT] = {
                           SPAN(USER, at),
                           .has_key = true,
                           .key = offsetof(USER, user.name)},
+    [KAGE_OBJECT_SECRET] = {.name = "secret",
+                            .doc = "Where a secret comes from.",
+                            .size = sizeof(SECRET),
+                            LOC(SECRET, secret.loc),
+                            SPAN(SECRET, at),
+                            .has_key = true,
+                            .key = offsetof(SECRET, secret.name),
+                            .forms = secret_forms},
     [KAGE_OBJECT_DEFAULTS] = {.name = "defaults",
                               .doc = "What commands use that do not say otherwise.",
                               .size = sizeof(DEFAULTS),
@@ -125,6 +149,16 @@ const struct kage_object kage_objects[KAGE_OBJECT_COUNT] = {
     [KAGE_OBJECT_EXPECT] = {.name = "expect",
                             .doc = "What counts as success.",
                             .size = sizeof(COMMAND)},
+    [KAGE_OBJECT_READY] = {.name = "ready",
+                           .doc = "How a background command shows that it can be used.",
+                           .size = sizeof(READY),
+                           LOC(READY, loc),
+                           .forms = ready_forms},
+    [KAGE_OBJECT_ARTIFACT] = {.name = "artifact",
+                              .doc = "A file or folder copied out of the guest.",
+                              .size = sizeof(ARTIFACT),
+                              LOC(ARTIFACT, artifact.loc),
+                              SPAN(ARTIFACT, at)},
     [KAGE_OBJECT_LIMITS] = {.name = "limits",
                             .doc = "Bounds on what commands use.",
                             .size = sizeof(((DRAFT *)NULL)->spec.limits),
@@ -160,19 +194,23 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_JOB, "users", KAGE_FIELD_OBJECT, KAGE_SHAPE_MAP, .object = KAGE_OBJECT_USER,
      .key_form = KAGE_FORM_USER, MANY(DRAFT, users, n_users),
      .doc = "Users of the guest, by name; root is always there."},
-    {KAGE_OBJECT_JOB, "secrets", KAGE_FIELD_UNSUPPORTED,
-     .doc = "Values given only to the commands that list them."},
+    {KAGE_OBJECT_JOB, "secrets", KAGE_FIELD_OBJECT, KAGE_SHAPE_MAP, .object = KAGE_OBJECT_SECRET,
+     .key_form = KAGE_FORM_VARIABLE, MANY(DRAFT, secrets, n_secrets),
+     .doc = "Values given, as environment variables, only to the commands that list them."},
     {KAGE_OBJECT_JOB, "env", KAGE_FIELD_SCALAR, KAGE_SHAPE_MAP, .key_form = KAGE_FORM_VARIABLE,
      MANY(DRAFT, env.items, env.n), .doc = "Environment of every command."},
     {KAGE_OBJECT_JOB, "defaults", KAGE_FIELD_OBJECT, .object = KAGE_OBJECT_DEFAULTS,
      AT(DRAFT, defaults), .doc = "What commands use that do not say otherwise."},
-    {KAGE_OBJECT_JOB, "matrix", KAGE_FIELD_UNSUPPORTED,
-     .doc = "Axes whose combinations are run as jobs of their own."},
+    {KAGE_OBJECT_JOB, "matrix", KAGE_FIELD_MATRIX, .key_form = KAGE_FORM_VARIABLE,
+     .doc = "Axes, each a list of values: every combination is a job of its own, but for those in "
+            "'exclude'. ${matrix.AXIS} is the job's value."},
     {KAGE_OBJECT_JOB, "commands", KAGE_FIELD_OBJECT, KAGE_SHAPE_LIST, .object = KAGE_OBJECT_COMMAND,
      .required = true, .one_inside = true, MANY(DRAFT, commands, n_commands),
+     SPAN(DRAFT, commands_at),
      .doc = "What to run, in this order."},
-    {KAGE_OBJECT_JOB, "artifacts", KAGE_FIELD_UNSUPPORTED,
-     .doc = "Files copied out after the commands."},
+    {KAGE_OBJECT_JOB, "artifacts", KAGE_FIELD_OBJECT, KAGE_SHAPE_LIST,
+     .object = KAGE_OBJECT_ARTIFACT, MANY(DRAFT, artifacts, n_artifacts),
+     .doc = "Files and folders copied out of the guest after the commands."},
     {KAGE_OBJECT_JOB, "timeout", KAGE_FIELD_DURATION, .fallback = "1h", AT(DRAFT, spec.timeout_ms),
      LOC(DRAFT, spec.timeout_loc), SPAN(DRAFT, timeout_at), .doc = "Time the whole job may take."},
     {KAGE_OBJECT_JOB, "limits", KAGE_FIELD_OBJECT, .object = KAGE_OBJECT_LIMITS,
@@ -248,6 +286,14 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_USER, "shell", KAGE_FIELD_STRING, .form = KAGE_FORM_ABSOLUTE, AT(USER, user.shell),
      .doc = "Login shell; /bin/sh by default."},
 
+    {KAGE_OBJECT_SECRET, "env", KAGE_FIELD_STRING, .form = KAGE_FORM_VARIABLE, .forms = F_ENV,
+     .raw = true, AT(SECRET, secret.env), SPAN(SECRET, env_at),
+     .doc = "A variable of the host that holds it."},
+    {KAGE_OBJECT_SECRET, "file", KAGE_FIELD_STRING, .form = KAGE_FORM_TEXT, .forms = F_FILE,
+     AT(SECRET, secret.file), SPAN(SECRET, file_at),
+     .doc = "A file of the host that holds it, relative to the spec's folder; one line feed at its "
+            "end is left out."},
+
     {KAGE_OBJECT_DEFAULTS, "user", KAGE_FIELD_STRING, .form = KAGE_FORM_USER, AT(DEFAULTS, user),
      SPAN(DEFAULTS, user_at), .fallback = "root", .doc = "Who runs commands."},
     {KAGE_OBJECT_DEFAULTS, "cwd", KAGE_FIELD_STRING, .form = KAGE_FORM_ABSOLUTE, AT(DEFAULTS, cwd),
@@ -277,13 +323,16 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_COMMAND, "env", KAGE_FIELD_SCALAR, KAGE_SHAPE_MAP, .key_form = KAGE_FORM_VARIABLE,
      MANY(COMMAND, command.env.items, command.env.n),
      .doc = "Its environment, on top of the job's."},
-    {KAGE_OBJECT_COMMAND, "secrets", KAGE_FIELD_UNSUPPORTED,
+    {KAGE_OBJECT_COMMAND, "secrets", KAGE_FIELD_STRING, KAGE_SHAPE_LIST, .form = KAGE_FORM_VARIABLE,
+     .raw = true, MANY(COMMAND, secrets, n_secrets),
+     .item_at = offsetof(struct kage_draft_name, at) + 1,
      .doc = "Secrets that are put into its environment."},
     {KAGE_OBJECT_COMMAND, "shell", KAGE_FIELD_STRING, .form = KAGE_FORM_SHELL,
      AT(COMMAND, command.shell), .doc = "What runs the script: sh, bash, or an absolute path."},
     {KAGE_OBJECT_COMMAND, "timeout", KAGE_FIELD_DURATION, AT(COMMAND, command.timeout_ms),
      LOC(COMMAND, command.timeout_loc), SPAN(COMMAND, timeout_at), .doc = "Time it may take."},
-    {KAGE_OBJECT_COMMAND, "retries", KAGE_FIELD_UNSUPPORTED,
+    {KAGE_OBJECT_COMMAND, "retries", KAGE_FIELD_INT, .min = 0, .max = 10, .fallback = "0",
+     AT(COMMAND, command.retries), SPAN(COMMAND, retries_at),
      .doc = "How often it is tried again when it fails."},
     {KAGE_OBJECT_COMMAND, "expect", KAGE_FIELD_OBJECT, .object = KAGE_OBJECT_EXPECT, .offset = 0,
      .size = sizeof(COMMAND), .doc = "What counts as success."},
@@ -292,11 +341,14 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_COMMAND, "continue-on-error", KAGE_FIELD_BOOL, .fallback = "false",
      AT(COMMAND, command.continue_on_error),
      .doc = "Whether the job goes on, and can still succeed, when it fails."},
-    {KAGE_OBJECT_COMMAND, "background", KAGE_FIELD_UNSUPPORTED,
-     .doc = "Whether the next command starts while it runs."},
-    {KAGE_OBJECT_COMMAND, "ready", KAGE_FIELD_UNSUPPORTED,
-     .doc = "What to wait for before the next command starts."},
-    {KAGE_OBJECT_COMMAND, "pty", KAGE_FIELD_UNSUPPORTED, .doc = "Whether it gets a terminal."},
+    {KAGE_OBJECT_COMMAND, "background", KAGE_FIELD_BOOL, .fallback = "false",
+     AT(COMMAND, command.background), SPAN(COMMAND, background_at),
+     .doc = "Whether the next command starts while it runs. It is ended after the last one."},
+    {KAGE_OBJECT_COMMAND, "ready", KAGE_FIELD_OBJECT, .object = KAGE_OBJECT_READY,
+     AT(COMMAND, command.ready), SPAN(COMMAND, ready_at),
+     .doc = "What to wait for before the next command starts: {tcp}, {exec}, {log} or {file}."},
+    {KAGE_OBJECT_COMMAND, "pty", KAGE_FIELD_BOOL, .fallback = "false", AT(COMMAND, command.pty),
+     SPAN(COMMAND, pty_at), .doc = "Whether it gets a terminal."},
     {KAGE_OBJECT_COMMAND, "network", KAGE_FIELD_WORD, .words = switch_words,
      AT(COMMAND, command.network), SPAN(COMMAND, network_at),
      .doc = "off takes the job's network away from it."},
@@ -307,6 +359,31 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_EXPECT, "exit", KAGE_FIELD_INT, KAGE_SHAPE_ONE_OR_LIST, .one_inside = true,
      .min = 0, .max = 255, MANY(COMMAND, command.expect, command.n_expect), .fallback = "0",
      .doc = "Exit code, or list of codes, that count as success."},
+
+    {KAGE_OBJECT_READY, "tcp", KAGE_FIELD_INT, .forms = F_TCP, .min = 1, .max = 65535,
+     AT(READY, tcp), .doc = "A port of the guest's loopback that takes connections."},
+    {KAGE_OBJECT_READY, "exec", KAGE_FIELD_SCALAR, KAGE_SHAPE_LIST, .forms = F_PROBE,
+     .one_inside = true, MANY(READY, exec, n_exec),
+     .doc = "A program and its arguments, started until it exits with 0."},
+    {KAGE_OBJECT_READY, "log", KAGE_FIELD_STRING, .form = KAGE_FORM_TEXT, .forms = F_LOG,
+     AT(READY, log), .doc = "A text that the command prints."},
+    {KAGE_OBJECT_READY, "file", KAGE_FIELD_STRING, .form = KAGE_FORM_ABSOLUTE, .forms = F_APPEARS,
+     AT(READY, file), .doc = "A path that appears in the guest."},
+    {KAGE_OBJECT_READY, "timeout", KAGE_FIELD_DURATION, .fallback = "1m", AT(READY, timeout_ms),
+     .doc = "Time until it must be ready."},
+
+    {KAGE_OBJECT_ARTIFACT, "path", KAGE_FIELD_STRING, .form = KAGE_FORM_TARGET, .required = true,
+     AT(ARTIFACT, artifact.path), SPAN(ARTIFACT, path_at),
+     .doc = "A file or folder of the guest; the last part of the path may hold * and ?."},
+    {KAGE_OBJECT_ARTIFACT, "to", KAGE_FIELD_STRING, .form = KAGE_FORM_INSIDE, .required = true,
+     AT(ARTIFACT, artifact.to), SPAN(ARTIFACT, to_at),
+     .doc = "Where it goes, relative to the spec's folder and inside it. With '/' at the end it is "
+            "a folder that things keep their names in."},
+    {KAGE_OBJECT_ARTIFACT, "when", KAGE_FIELD_WORD, .words = when_words, .fallback = "always",
+     AT(ARTIFACT, artifact.when),
+     .doc = "After what it is copied: on-success, on-failure or always."},
+    {KAGE_OBJECT_ARTIFACT, "optional", KAGE_FIELD_BOOL, .fallback = "false",
+     AT(ARTIFACT, artifact.optional), .doc = "Whether it may be missing."},
 
     {KAGE_OBJECT_LIMITS, "output", KAGE_FIELD_SIZE, .min = 1 * KIB, .max = 1024 * GIB,
      IN_LIMITS(output), .doc = "Output of one command that is passed on."},

@@ -17,9 +17,12 @@ enum kage_object_id {
     KAGE_OBJECT_SHARE,
     KAGE_OBJECT_MOUNT,
     KAGE_OBJECT_USER,
+    KAGE_OBJECT_SECRET,
     KAGE_OBJECT_DEFAULTS,
     KAGE_OBJECT_COMMAND,
     KAGE_OBJECT_EXPECT,
+    KAGE_OBJECT_READY,
+    KAGE_OBJECT_ARTIFACT,
     KAGE_OBJECT_LIMITS,
     KAGE_OBJECT_COUNT,
 };
@@ -30,12 +33,12 @@ enum kage_field_type {
     KAGE_FIELD_SCALAR,  /* any scalar, taken as its source text */
     KAGE_FIELD_INT,     /* min … max */
     KAGE_FIELD_BOOL,
-    KAGE_FIELD_WORD,        /* one of `words` */
-    KAGE_FIELD_SIZE,        /* "512MiB", min … max bytes */
-    KAGE_FIELD_DURATION,    /* "1m30s" */
-    KAGE_FIELD_FORWARD,     /* "[ADDR:]HOST:GUEST[/udp]" */
-    KAGE_FIELD_OBJECT,      /* a map with the fields of `object` */
-    KAGE_FIELD_UNSUPPORTED, /* in the language, not in this version */
+    KAGE_FIELD_WORD,     /* one of `words` */
+    KAGE_FIELD_SIZE,     /* "512MiB", min … max bytes */
+    KAGE_FIELD_DURATION, /* "1m30s" */
+    KAGE_FIELD_FORWARD,  /* "[ADDR:]HOST:GUEST[/udp]" */
+    KAGE_FIELD_OBJECT,   /* a map with the fields of `object` */
+    KAGE_FIELD_MATRIX,   /* axes, each a list of single values, and 'exclude', a list of choices */
     KAGE_FIELD_COUNT,
 };
 
@@ -56,6 +59,7 @@ enum kage_form {
     KAGE_FORM_VARIABLE,
     KAGE_FORM_ABSOLUTE,
     KAGE_FORM_TARGET,
+    KAGE_FORM_INSIDE,
     KAGE_FORM_SHELL,
     KAGE_FORM_URL,
     KAGE_FORM_DIGEST,
@@ -98,6 +102,7 @@ struct kage_field {
     size_t count;        /* LIST and MAP: offset of the size_t */
     size_t loc;          /* a struct kage_loc */
     size_t at;           /* a struct kage_span */
+    size_t item_at;      /* LIST of strings: a struct kage_span in each item */
 };
 
 /* One of several things an object can be: told apart by the key it must have, or by the word its

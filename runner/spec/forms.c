@@ -70,6 +70,21 @@ static bool target(const char *s)
     return true;
 }
 
+/* Relative, below where it starts: no empty, '.' or '..' component; a '/' at the end is allowed.
+ * '.' and './' stand for the start itself. */
+static bool inside(const char *s)
+{
+    if (strcmp(s, ".") == 0 || strcmp(s, "./") == 0)
+        return true;
+    do {
+        size_t n = strcspn(s, "/");
+        if (n == 0 || (n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.'))
+            return false;
+        s += n + (s[n] == '/');
+    } while (*s);
+    return true;
+}
+
 static bool shell(const char *s)
 {
     return strcmp(s, "sh") == 0 || strcmp(s, "bash") == 0 || (s[0] == '/' && s[1]);
@@ -128,6 +143,8 @@ const struct kage_form_rule kage_forms[KAGE_FORM_COUNT] = {
                             "start it with '/'"},
     [KAGE_FORM_TARGET] = {NULL, target, K304_TARGET, "an absolute, normalised path",
                           "start with '/', leave out '.', '..', '//' and a '/' at the end"},
+    [KAGE_FORM_INSIDE] = {NULL, inside, K325_ARTIFACT_PLACE, "a path inside the spec's folder",
+                          "write it relative to that folder, without '.', '..' and '//'"},
     [KAGE_FORM_SHELL] = {"^(sh|bash|/[\\s\\S]+)$", shell, K205_BAD_WORD, "a shell",
                          "use sh, bash, or an absolute path"},
     [KAGE_FORM_URL] = {"^https?://[^/\\s\"<>\\\\^`{|}\\x00-\\x20\\x7f-\\uffff]"

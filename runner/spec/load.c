@@ -11,6 +11,7 @@
 #include "common/base/text.h"
 #include "runner/check/check.h"
 #include "runner/spec/foreign.h"
+#include "runner/spec/matrix.h"
 #include "runner/spec/reader.h"
 #include "runner/spec/resolve.h"
 #include "runner/yaml/scalar.h"
@@ -73,6 +74,10 @@ static bool check_version(const struct kage_node *root, struct kage_diags *diags
         scalar ? "'" : "", scalar ? kage_diags_show(diags, value->text, value->len) : "",
         scalar ? "'" : "of another type");
     kage_finding_help(f, "write version: 1");
+    static const char *const same[] = {"1", "1.0", "v1", "V1"};
+    for (size_t i = 0; scalar && i < sizeof(same) / sizeof(same[0]); i++)
+        if (value->one_line && strcmp(value->text, same[i]) == 0)
+            kage_finding_fix(diags, f, value->at, "1");
     return false;
 }
 
@@ -89,33 +94,112 @@ static void report_no_map(const struct kage_node *root, const char *file, struct
     kage_finding_help(f, "start with 'version: 1', then 'image' and 'commands'");
 }
 
-/* From text to draft. False when the file gives nothing that could be judged further. */
-static bool read_draft(struct kage_reader *r, const char *file, const char *text, size_t len,
-                       struct kage_draft *draft)
+/* From text to tree. NULL when the file gives nothing that could be judged further. */
+static const struct kage_node *read_tree(struct kage_reader *r, const char *file, const char *text,
+                                         size_t len)
 {
     if (kage_foreign_text(file, text, len, r->diags))
-        return false;
+        return NULL;
     size_t before = kage_diags_count(r->diags, KAGE_ERROR);
     const struct kage_node *root = kage_yaml_parse(r->arena, file, text, len, r->diags);
     if (!root && kage_diags_count(r->diags, KAGE_ERROR) > before)
-        return false;
+        return NULL;
     if (root && kage_foreign_tree(root, r->diags))
-        return false;
+        return NULL;
     if (!root || root->kind != KAGE_NODE_MAP) {
         if (!root || !root->broken)
             report_no_map(root, file, r->diags);
-        return false;
+        return NULL;
     }
     if (!check_version(root, r->diags))
-        return false;
-    const struct kage_pair *host_env = kage_node_find(root, "host-env");
-    r->host_env = host_env ? host_env->value : NULL;
+        return NULL;
+    return root;
+}
+
+static const struct kage_node *value_of(const struct kage_node *root, const char *key)
+{
+    const struct kage_pair *pair = kage_node_find(root, key);
+    return pair ? pair->value : NULL;
+}
+
+static bool is_broken(const struct kage_node *root, const char *key)
+{
+    const struct kage_node *value = value_of(root, key);
+    return value && value->kind != KAGE_NODE_MAP;
+}
+
+/* One job of the file, from tree to judged draft. */
+static struct kage_draft *read_job(struct kage_reader *r, const struct kage_node *root,
+                                   const char *file, const char *folder)
+{
+    struct kage_draft *draft = kage_arena_alloc(r->arena, sizeof(*draft));
+    draft->spec.file = (char *)file;
+    draft->spec.folder = (char *)folder;
+    draft->spec.arena = r->arena;
+    draft->spec.matrix = (struct kage_spec_choice *)r->matrix;
+    draft->spec.n_matrix = r->n_matrix;
     kage_read_object(r, KAGE_OBJECT_JOB, root, (struct kage_span){{file, 1, 1}, 1}, draft);
-    const struct kage_pair *shares = kage_node_find(root, "shares");
-    const struct kage_pair *users = kage_node_find(root, "users");
-    draft->shares_broken = shares && shares->value->kind != KAGE_NODE_MAP;
-    draft->users_broken = users && users->value->kind != KAGE_NODE_MAP;
-    return true;
+    draft->shares_broken = is_broken(root, "shares");
+    draft->users_broken = is_broken(root, "users");
+    draft->secrets_broken = is_broken(root, "secrets");
+    kage_resolve(r, draft);
+    kage_check_draft(draft, r->diags);
+    return draft;
+}
+
+/* Jobs that are all alike need not be read one by one. */
+static struct kage_draft *copy_job(struct kage_reader *r, const struct kage_draft *first)
+{
+    struct kage_draft *draft = kage_arena_alloc(r->arena, sizeof(*draft));
+    *draft = *first;
+    draft->spec.matrix = (struct kage_spec_choice *)r->matrix;
+    draft->spec.next_job = NULL;
+    return draft;
+}
+
+/* Values that are read for all jobs of a matrix together: a file of the largest size for each of
+ * 256 jobs would keep `kage check` busy for seconds. */
+#define MAX_VALUES ((size_t)250000)
+
+static bool is_bounded(struct kage_reader *r, const struct kage_node *root,
+                       const struct kage_matrix *matrix)
+{
+    if (matrix->n_jobs <= 1 || !r->matrix_used || root->weight <= MAX_VALUES / matrix->n_jobs)
+        return true;
+    kage_diags_add(r->diags, K314_TOO_MANY_JOBS, kage_node_find(root, "matrix")->key->at,
+                   "%zu jobs of a spec with %zu values are too much", matrix->n_jobs, root->weight);
+    return false;
+}
+
+/* All jobs of the file, linked in their order; NULL when it gave none. */
+static struct kage_draft *read_jobs(struct kage_reader *r, const char *file, const char *folder,
+                                    const char *text, size_t len)
+{
+    const struct kage_node *root = read_tree(r, file, text, len);
+    struct kage_draft *first = NULL;
+    struct kage_spec **link = NULL;
+    struct kage_matrix matrix;
+    if (!root)
+        return NULL;
+    r->host_env = value_of(root, "host-env");
+    r->secrets = value_of(root, "secrets");
+    r->matrix_broken = !kage_matrix_read(r, value_of(root, "matrix"), &matrix);
+    r->n_matrix = matrix.n_axes;
+    for (size_t i = 0; i < matrix.n_jobs; i++) {
+        r->matrix = matrix.jobs[i];
+        struct kage_draft *draft =
+            first && !r->matrix_used ? copy_job(r, first) : read_job(r, root, file, folder);
+        if (link) {
+            *link = &draft->spec;
+            kage_check_jobs(first, draft, r->diags);
+        }
+        link = &draft->spec.next_job;
+        first = first ? first : draft;
+        kage_resolve_lists(r, draft);
+        if (i == 0 && !is_bounded(r, root, &matrix))
+            break;
+    }
+    return first;
 }
 
 int kage_spec_load_text(const char *file, const char *folder, const char *text, size_t len,
@@ -127,25 +211,25 @@ int kage_spec_load_text(const char *file, const char *folder, const char *text, 
     }
     struct kage_arena *arena = kage_arena_new();
     struct kage_reader reader = {.arena = arena, .diags = diags};
-    struct kage_draft *draft = kage_arena_alloc(arena, sizeof(*draft));
-    draft->spec.file = kage_arena_strdup(arena, file);
-    draft->spec.folder = kage_arena_strdup(arena, folder);
-    draft->spec.arena = arena;
+    file = kage_arena_strdup(arena, file);
+    folder = kage_arena_strdup(arena, folder);
     kage_diags_file(diags, file, text, len);
 
     size_t before = kage_diags_count(diags, KAGE_ERROR);
-    if (read_draft(&reader, draft->spec.file, text, len, draft)) {
-        kage_resolve(&reader, draft);
-        kage_check_draft(draft, diags);
-    }
+    struct kage_draft *draft = read_jobs(&reader, file, folder, text, len);
     kage_diags_suppress(diags, file);
     if (kage_diags_count(diags, KAGE_ERROR) > before) {
         kage_arena_free(arena);
         return 1;
     }
-    kage_resolve_lists(&reader, draft);
     *ret = &draft->spec;
     return 0;
+}
+
+int kage_spec_read(const char *path, struct kage_buf *text, char **ret_folder,
+                   struct kage_error *err)
+{
+    return read_all(path, text, err) < 0 || find_folder(path, ret_folder, err) < 0 ? -1 : 0;
 }
 
 int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *diags,
@@ -153,7 +237,7 @@ int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *
 {
     KAGE_CLEANUP(kage_buf_done) struct kage_buf text = {0};
     KAGE_CLEANUP(kage_freep) char *folder = NULL;
-    if (read_all(path, &text, err) < 0 || find_folder(path, &folder, err) < 0)
+    if (kage_spec_read(path, &text, &folder, err) < 0)
         return -1;
     const char *shown = strcmp(path, "-") == 0 ? "<stdin>" : path;
     return kage_spec_load_text(shown, folder, text.data ? text.data : "", text.len, ret, diags);

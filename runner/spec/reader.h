@@ -12,8 +12,13 @@
 struct kage_reader {
     struct kage_arena *arena; /* outlives the spec */
     struct kage_diags *diags;
-    const struct kage_node *host_env; /* the list as written; NULL if there is none */
-    size_t expanded;                  /* bytes that variables have been replaced with */
+    const struct kage_node *host_env;      /* the list as written; NULL if there is none */
+    size_t expanded;                       /* bytes that variables have been replaced with */
+    const struct kage_spec_choice *matrix; /* of the job that is being read */
+    size_t n_matrix;
+    bool matrix_used;   /* something in the spec refers to it */
+    bool matrix_broken; /* has been reported, so its axes may only seem to be missing */
+    const struct kage_node *secrets; /* as written; NULL if there are none */
 };
 
 /* A value's place in the spec, for messages. */
@@ -42,5 +47,6 @@ bool kage_decode(struct kage_reader *r, const struct kage_where *where,
 void kage_report_type(struct kage_reader *r, const struct kage_where *where,
                       const struct kage_node *node, const char *wanted);
 
-/* The text of a string value with ${…} replaced. NULL when that failed and was reported. */
-char *kage_expand(struct kage_reader *r, const struct kage_node *node);
+/* The text of a string value with ${…} replaced. NULL when that failed and was reported. `argument`
+ * says that the text becomes part of a command line. */
+char *kage_expand(struct kage_reader *r, const struct kage_node *node, bool argument);

@@ -122,6 +122,21 @@ static char *title(struct kage_reader *r, const struct kage_spec_command *c)
     return kage_arena_strndup(r->arena, text, n);
 }
 
+/* A background command lasts as long as the job, so only a timeout of its own is meant for it. */
+static void resolve_background(struct kage_draft_command *d)
+{
+    struct kage_spec_command *c = &d->command;
+    if (c->background && !c->timeout_ms)
+        c->timeout_loc = c->loc;
+    if (!d->ready_at.loc.line)
+        return;
+    c->ready.kind = c->ready.tcp      ? KAGE_READY_TCP
+                    : c->ready.n_exec ? KAGE_READY_EXEC
+                    : c->ready.log    ? KAGE_READY_LOG
+                    : c->ready.file   ? KAGE_READY_FILE
+                                      : KAGE_READY_NONE;
+}
+
 static void resolve_command(struct kage_reader *r, struct kage_draft *draft,
                             struct kage_draft_command *d)
 {
@@ -136,7 +151,8 @@ static void resolve_command(struct kage_reader *r, struct kage_draft *draft,
         c->cwd = defaults->cwd;
     if (!c->shell)
         c->shell = defaults->shell;
-    if (!c->timeout_ms) {
+    resolve_background(d);
+    if (!c->timeout_ms && !c->background) {
         c->timeout_ms = defaults->timeout_ms;
         c->timeout_loc = defaults->timeout_at.loc.line ? defaults->timeout_loc : c->loc;
     }
@@ -145,6 +161,19 @@ static void resolve_command(struct kage_reader *r, struct kage_draft *draft,
     if (!d->network_at.loc.line)
         c->network = network->outbound || network->n_forwards > 0;
     merge_env(r, &draft->env, &c->env);
+    c->secrets = kage_arena_alloc(r->arena, (d->n_secrets + 1) * sizeof(*c->secrets));
+    for (size_t i = 0; i < d->n_secrets; i++)
+        c->secrets[c->n_secrets++] = d->secrets[i].name;
+}
+
+/* A pattern can match several things, so what it goes to is a folder. */
+static void resolve_artifact(struct kage_reader *r, struct kage_spec_artifact *artifact)
+{
+    const char *name = artifact->path ? strrchr(artifact->path, '/') : NULL;
+    size_t n = artifact->to ? strlen(artifact->to) : 0;
+    if (n && artifact->to[n - 1] != '/' &&
+        (strcmp(artifact->to, ".") == 0 || (name && strpbrk(name, "*?"))))
+        artifact->to = kage_arena_printf(r->arena, "%s/", artifact->to);
 }
 
 void kage_resolve(struct kage_reader *r, struct kage_draft *draft)
@@ -173,6 +202,12 @@ void kage_resolve(struct kage_reader *r, struct kage_draft *draft)
         if (!d->gid_at.loc.line)
             d->user.gid = d->user.uid;
     }
+    for (size_t i = 0; i < draft->n_secrets; i++) {
+        struct kage_spec_secret *secret = &draft->secrets[i].secret;
+        secret->file = absolute_path(r, spec->folder, secret->file);
+    }
+    for (size_t i = 0; i < draft->n_artifacts; i++)
+        resolve_artifact(r, &draft->artifacts[i].artifact);
     sort_env(&draft->env);
     for (size_t i = 0; i < draft->n_commands; i++)
         resolve_command(r, draft, &draft->commands[i]);
@@ -192,5 +227,7 @@ void kage_resolve_lists(struct kage_reader *r, struct kage_draft *draft)
     HAND_OVER(draft, shares, n_shares, share);
     HAND_OVER(draft, mounts, n_mounts, mount);
     HAND_OVER(draft, users, n_users, user);
+    HAND_OVER(draft, secrets, n_secrets, secret);
     HAND_OVER(draft, commands, n_commands, command);
+    HAND_OVER(draft, artifacts, n_artifacts, artifact);
 }

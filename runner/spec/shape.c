@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runner/spec/fix.h"
 #include "runner/spec/foreign.h"
 #include "runner/spec/reader.h"
 #include "runner/spec/suggest.h"
@@ -20,6 +21,7 @@ struct reading {
     uint64_t given;
     const struct kage_pair *pairs[64]; /* by field */
     struct kage_span at;
+    const struct kage_node *first; /* the first key */
     void *base;
 };
 
@@ -85,6 +87,8 @@ static void read_list(struct kage_reader *r, const struct kage_field *f,
             read_entry(r, &where, items[i], items[i]->at, out);
         else if (!kage_decode(r, &where, items[i], out))
             continue;
+        if (f->item_at)
+            *(struct kage_span *)((char *)out + f->item_at - 1) = items[i]->at;
         (*count)++;
     }
 }
@@ -136,12 +140,8 @@ static void read_field(struct kage_reader *r, const struct kage_field *f,
                        const struct kage_pair *pair, void *base)
 {
     struct kage_span at = place_of(pair);
-    if (f->type == KAGE_FIELD_UNSUPPORTED) {
-        kage_diags_add(r->diags, K212_UNSUPPORTED, pair->key->at,
-                       "'%s' is not supported by this version of kage yet", f->name);
-        return;
-    }
-    if (f->type == KAGE_FIELD_VERSION || pair->value->broken)
+    /* the version and the matrix are read before the rest (load.c) */
+    if (f->type == KAGE_FIELD_VERSION || f->type == KAGE_FIELD_MATRIX || pair->value->broken)
         return;
     put_place(base, f->loc, f->at, at);
     struct kage_where where = {.field = f};
@@ -164,7 +164,7 @@ static const struct kage_object *elsewhere(enum kage_object_id here, const char 
 {
     for (int id = 0; id < KAGE_OBJECT_COUNT; id++) {
         const struct kage_field *f = kage_field_find((enum kage_object_id)id, name);
-        if ((enum kage_object_id)id != here && f && f->type != KAGE_FIELD_UNSUPPORTED &&
+        if ((enum kage_object_id)id != here && f &&
             !(kage_objects[id].scalar_only && strcmp(kage_objects[id].scalar, name) == 0))
             return &kage_objects[id];
     }
@@ -172,8 +172,9 @@ static const struct kage_object *elsewhere(enum kage_object_id here, const char 
 }
 
 static void report_unknown(struct kage_reader *r, const struct reading *o,
-                           const struct kage_node *key)
+                           const struct kage_node *map, const struct kage_pair *pair)
 {
+    const struct kage_node *key = pair->key;
     const char *shown = kage_diags_show(r->diags, key->text, key->len);
     const struct kage_foreign *foreign = kage_foreign_find(o->id, key->text);
     struct kage_finding *f;
@@ -181,6 +182,7 @@ static void report_unknown(struct kage_reader *r, const struct reading *o,
         f = kage_diags_add(r->diags, K211_FOREIGN_WORD, key->at,
                            "'%s' is a word of %s, not of kage", shown, foreign->tool);
         kage_finding_help(f, strchr(foreign->ours, ' ') ? "write %s" : "write '%s'", foreign->ours);
+        kage_fix_foreign(r, f, foreign, map, pair);
         return;
     }
     f = kage_diags_add(r->diags, K201_UNKNOWN_KEY, key->at, "unknown key '%s' in %s", shown,
@@ -197,6 +199,8 @@ static void report_unknown(struct kage_reader *r, const struct reading *o,
         kage_finding_help(f, "did you mean '%s'?", s.best);
     else if (other)
         kage_finding_help(f, "'%s' belongs in '%s'", shown, other->name);
+    if (kage_suggestion_is_certain(&s))
+        kage_fix_key(r, f, o->id, map, pair, s.best);
 }
 
 static void read_pairs(struct kage_reader *r, struct reading *o, const struct kage_node *map)
@@ -209,7 +213,7 @@ static void read_pairs(struct kage_reader *r, struct reading *o, const struct ka
         if (!f) {
             bool extension = o->id == KAGE_OBJECT_JOB && strncmp(pair->key->text, "x-", 2) == 0;
             if (!extension)
-                report_unknown(r, o, pair->key);
+                report_unknown(r, o, map, pair);
             continue;
         }
         size_t index = (size_t)(f - o->fields);
@@ -322,8 +326,12 @@ static void finish(struct kage_reader *r, const struct reading *o, bool present)
         if (f->required && present) {
             struct kage_finding *finding = kage_diags_add(
                 r->diags, K202_MISSING_KEY, o->at, "%s has no '%s'", o->object->name, f->name);
-            if (f->type == KAGE_FIELD_VERSION)
+            if (f->type == KAGE_FIELD_VERSION) {
                 kage_finding_help(finding, "start the file with 'version: 1'");
+                /* in front of the first key; inside { } that is no line of its own */
+                if (o->first && o->first->at.loc.col == 1)
+                    kage_finding_fix_between(r->diags, finding, o->first->at, "version: 1\n");
+            }
         }
         apply_default(r, o, f);
     }
@@ -345,6 +353,7 @@ void kage_read_object(struct kage_reader *r, enum kage_object_id id, const struc
         return;
     }
     if (node) {
+        o.first = node->n ? node->pairs[0].key : NULL;
         read_pairs(r, &o, node);
         check_forms(r, &o);
     }

@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 
 struct kage_arena;
+struct kage_buf;
 struct kage_diags;
 
 /*
@@ -112,6 +113,48 @@ struct kage_spec_envs {
     size_t n;
 };
 
+/* A value that only the commands that list it are given. It is read when they run. */
+struct kage_spec_secret {
+    struct kage_loc loc;
+    char *name;
+    char *env;  /* a variable of the host, or */
+    char *file; /* a file of the host, absolute */
+};
+
+/* How a background command shows that the next one can start. */
+enum kage_ready {
+    KAGE_READY_NONE, /* as soon as it runs */
+    KAGE_READY_TCP,
+    KAGE_READY_EXEC,
+    KAGE_READY_LOG,
+    KAGE_READY_FILE,
+    KAGE_READY_COUNT,
+};
+
+struct kage_spec_ready {
+    struct kage_loc loc;
+    enum kage_ready kind;
+    uint16_t tcp; /* a port on the guest's loopback */
+    char **exec;  /* a program and its arguments, to be started until it exits with 0 */
+    size_t n_exec;
+    char *log;  /* a text that the command prints */
+    char *file; /* a path that appears in the guest */
+    uint64_t timeout_ms;
+};
+
+struct kage_spec_artifact {
+    struct kage_loc loc;
+    char *path; /* in the guest, absolute; its last part may hold * and ? */
+    char *to;   /* relative to the spec's folder; a folder if it ends with '/' */
+    enum kage_when when;
+    bool optional;
+};
+
+/* The value that one job of a matrix has on one axis. */
+struct kage_spec_choice {
+    char *axis, *value;
+};
+
 struct kage_spec_command {
     struct kage_loc loc;
     char *id;   /* NULL when not given */
@@ -130,6 +173,12 @@ struct kage_spec_command {
     bool continue_on_error;
     bool network; /* may this command use the job's network */
     enum kage_sandbox sandbox;
+    char **secrets; /* names, each one of the job's */
+    size_t n_secrets;
+    unsigned retries;
+    bool background; /* timeout_ms is 0 unless the command itself says one */
+    struct kage_spec_ready ready;
+    bool pty;
 };
 
 struct kage_spec {
@@ -147,8 +196,15 @@ struct kage_spec {
     size_t n_mounts;
     struct kage_spec_user *users;
     size_t n_users;
+    struct kage_spec_secret *secrets;
+    size_t n_secrets;
     struct kage_spec_command *commands;
     size_t n_commands;
+    struct kage_spec_artifact *artifacts;
+    size_t n_artifacts;
+    struct kage_spec_choice *matrix; /* this job's, one for each axis in the spec's order */
+    size_t n_matrix;
+    struct kage_spec *next_job; /* of a matrix; freed with the first one */
     uint64_t timeout_ms;
     struct kage_loc timeout_loc;
     struct {
@@ -164,6 +220,11 @@ struct kage_spec {
  * when none of them is an error. Returns 0, 1 when there are errors (*ret stays NULL), or -1 with
  * err set when the file cannot be read. */
 int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *diags,
+                   struct kage_error *err);
+
+/* The text of a spec ("-": of standard input), added to text, and the absolute folder that relative
+ * paths in it start from. */
+int kage_spec_read(const char *path, struct kage_buf *text, char **ret_folder,
                    struct kage_error *err);
 
 /* The same for a text that is already in memory. `file` is what findings call it; relative paths
