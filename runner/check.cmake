@@ -3,4 +3,9 @@ target_sources(kage-core PRIVATE
   check/files.c
   check/jobs.c
   check/outcome.c
-  check/habits.c)
+  check/habits.c
+  check/safety.c
+  check/scripts.c
+  check/config.c
+  check/inputs.c
+  check/mend.c)

@@ -3,5 +3,7 @@ target_sources(kage-core PRIVATE
   diag/source.c
   diag/diag.c
   diag/suppress.c
+  diag/fix.c
   diag/render_text.c
-  diag/render_data.c)
+  diag/render_data.c
+  diag/render_sarif.c)

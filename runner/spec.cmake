@@ -2,6 +2,7 @@ target_sources(kage-core PRIVATE
   spec/fields.c
   spec/forms.c
   spec/suggest.c
+  spec/fix.c
   spec/foreign.c
   spec/units.c
   spec/expand.c
@@ -9,4 +10,6 @@ target_sources(kage-core PRIVATE
   spec/shape.c
   spec/matrix.c
   spec/resolve.c
+  spec/schema.c
+  spec/reference.c
   spec/load.c)

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include "common/base/alloc.h"
+#include "runner/check/config.h"
+#include "runner/check/inputs.h"
+#include "runner/check/mend.h"
 #include "runner/diag/diag.h"
 #include "runner/spec/spec.h"
 #include "runner/verbs.h"
@@ -14,20 +17,30 @@ enum { EXIT_CLEAN = 0, EXIT_FINDINGS = 1, EXIT_USAGE = 2 };
 
 static const char usage[] =
     "Usage: kage check [OPTION]... FILE...\n"
-    "Check specs without running them. FILE - is standard input.\n"
+    "Check specs without running them. FILE - is standard input; a folder stands for\n"
+    "all specs in it and below.\n"
     "\n"
-    "  --format=human|gcc|json|github  how findings are printed (human)\n"
+    "  --format=human|gcc|json|github|sarif\n"
+    "                                  how findings are printed (human)\n"
     "  --fail-on=error|warning|note    the least severe finding that fails the check (error)\n"
+    "  --notes                         show notes, too: advice to take or leave\n"
+    "  --locked                        an image without a digest (K401) is an error\n"
+    "  --fix                           first mend in the files what is certain\n"
+    "  --config=FILE                   settings (.kage-check.yaml here or in a folder above)\n"
+    "  --no-config                     no settings\n"
     "  --color=auto|always|never       colour in human output (auto: on a terminal)\n"
     "  -q, --quiet                     print nothing, only exit\n"
     "  -h, --help                      show this help\n"
+    "\n"
+    "'kage explain CODE' tells more about a finding.\n"
     "\n"
     "Exit codes: 0 nothing found, 1 findings, 2 wrong usage or an unreadable file.\n";
 
 struct options {
     enum kage_format format;
     enum kage_severity fail_on;
-    bool color, quiet;
+    bool fail_on_given, color, quiet, notes, locked, fix, no_config;
+    const char *config;
 };
 
 static int wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -58,24 +71,21 @@ static bool wants_color(const char *word, bool *ret)
     return true;
 }
 
-static bool severity_parse(const char *word, enum kage_severity *ret)
-{
-    for (int s = 0; s < KAGE_SEVERITY_COUNT; s++) {
-        if (strcmp(word, kage_severity_name((enum kage_severity)s)) == 0) {
-            *ret = (enum kage_severity)s;
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Returns 0, or EXIT_USAGE when the mistake has been told. */
 static int parse(int argc, char **argv, struct options *o, bool *help)
 {
     static const struct option longs[] = {
-        {"format", required_argument, NULL, 'f'}, {"fail-on", required_argument, NULL, 'F'},
-        {"color", required_argument, NULL, 'c'},  {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"format", required_argument, NULL, 'f'},
+        {"fail-on", required_argument, NULL, 'F'},
+        {"color", required_argument, NULL, 'c'},
+        {"quiet", no_argument, NULL, 'q'},
+        {"notes", no_argument, NULL, 'n'},
+        {"locked", no_argument, NULL, 'l'},
+        {"fix", no_argument, NULL, 'x'},
+        {"config", required_argument, NULL, 'C'},
+        {"no-config", no_argument, NULL, 'N'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     wants_color("auto", &o->color);
     opterr = 0;
@@ -87,8 +97,24 @@ static int parse(int argc, char **argv, struct options *o, bool *help)
                 return wrong("there is no format '%s'", optarg);
             break;
         case 'F':
-            if (!severity_parse(optarg, &o->fail_on))
+            if (!kage_severity_parse(optarg, &o->fail_on))
                 return wrong("'%s' is not error, warning or note", optarg);
+            o->fail_on_given = true;
+            break;
+        case 'n':
+            o->notes = true;
+            break;
+        case 'l':
+            o->locked = true;
+            break;
+        case 'x':
+            o->fix = true;
+            break;
+        case 'C':
+            o->config = optarg;
+            break;
+        case 'N':
+            o->no_config = true;
             break;
         case 'c':
             if (!wants_color(optarg, &o->color))
@@ -122,15 +148,54 @@ static bool check_file(const char *path, struct kage_diags *diags)
     return r >= 0;
 }
 
+/* Prints the error, if there is one, and empties it. Returns whether there was none. */
+static bool tell(int r, struct kage_error *err)
+{
+    if (r < 0)
+        fprintf(stderr, "kage check: %s\n", err->message);
+    kage_error_done(err);
+    return r >= 0;
+}
+
+/* What the options leave open, the settings of the project decide. */
+static bool configure(struct options *o, struct kage_diags *diags)
+{
+    struct kage_check_config config = {0};
+    struct kage_error err = KAGE_ERROR_INIT;
+    KAGE_CLEANUP(kage_freep)
+    char *path = o->config      ? kage_strdup(o->config)
+                 : o->no_config ? NULL
+                                : kage_check_config_find(".");
+    if (path && !tell(kage_check_config_read(path, &config, &err), &err))
+        return false;
+    kage_check_config_apply(&config, diags);
+    if (config.has_fail_on && !o->fail_on_given)
+        o->fail_on = config.fail_on;
+    if (o->locked || config.locked)
+        kage_diags_set_severity(diags, K401_NO_DIGEST, KAGE_ERROR);
+    kage_diags_want_notes(diags, o->notes || config.notes || o->fail_on == KAGE_NOTE);
+    return true;
+}
+
+static bool mend_file(const char *path)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    size_t fixed = 0;
+    bool ok = tell(kage_mend_file(path, &fixed, &err), &err);
+    if (fixed)
+        fprintf(stderr, "kage check: %zu fixed in %s\n", fixed, path);
+    return ok;
+}
+
 /* A person at a terminal is told that there was nothing to tell, too. */
-static void print_summary(const struct kage_diags *diags, int files)
+static void print_summary(const struct kage_diags *diags, size_t files)
 {
     size_t n[KAGE_SEVERITY_COUNT];
     size_t all = 0;
     for (int s = 0; s < KAGE_SEVERITY_COUNT; s++)
         all += n[s] = kage_diags_count(diags, (enum kage_severity)s);
     if (all == 0) {
-        printf("%d file%s checked, nothing found\n", files, files == 1 ? "" : "s");
+        printf("%zu file%s checked, nothing found\n", files, files == 1 ? "" : "s");
         return;
     }
     const char *sep = "";
@@ -157,9 +222,18 @@ int kage_verb_check(int argc, char **argv)
         return wrong("which file?");
 
     KAGE_CLEANUP(kage_diags_freep) struct kage_diags *diags = kage_diags_new();
+    KAGE_CLEANUP(kage_inputs_done) struct kage_inputs inputs = {0};
+    if (!configure(&o, diags))
+        return EXIT_USAGE;
     bool readable = true;
-    for (int i = optind; i < argc; i++)
-        readable &= check_file(argv[i], diags);
+    for (int i = optind; i < argc; i++) {
+        struct kage_error err = KAGE_ERROR_INIT;
+        if (o.fix && strcmp(argv[i], "-") == 0)
+            return wrong("--fix needs a file that it can write to");
+        readable &= tell(kage_inputs_add(&inputs, argv[i], &err), &err);
+    }
+    for (size_t i = 0; i < inputs.n; i++)
+        readable &= (!o.fix || mend_file(inputs.paths[i])) && check_file(inputs.paths[i], diags);
 
     if (!o.quiet) {
         KAGE_CLEANUP(kage_buf_done) struct kage_buf out = {0};
@@ -167,7 +241,7 @@ int kage_verb_check(int argc, char **argv)
         if (out.len)
             fwrite(out.data, 1, out.len, stdout);
         if (o.format == KAGE_FORMAT_HUMAN && isatty(STDOUT_FILENO) && readable)
-            print_summary(diags, argc - optind);
+            print_summary(diags, inputs.n);
         if (fflush(stdout) != 0 || ferror(stdout)) {
             perror("kage check: cannot write");
             return EXIT_USAGE;

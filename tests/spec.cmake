@@ -7,6 +7,15 @@ add_test(NAME golden/check
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/check/run.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/check PROPERTIES LABELS golden TIMEOUT 120)
 
+add_test(NAME golden/generated
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/generated.sh $<TARGET_FILE:kage>)
+set_tests_properties(golden/generated PROPERTIES LABELS golden TIMEOUT 60)
+
+# Debian's Python: it has the modules that apt installs.
+add_test(NAME agreement
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/agreement/agreement.py $<TARGET_FILE:kage>)
+set_tests_properties(agreement PROPERTIES LABELS golden TIMEOUT 600 SKIP_RETURN_CODE 77)
+
 # cmake --preset fuzz, then
 # tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check
 if(KAGE_FUZZ)

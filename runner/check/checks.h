@@ -18,3 +18,10 @@ void kage_check_secrets(const struct kage_draft *draft, struct kage_diags *diags
 void kage_check_background(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_artifacts(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_habits(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_safety(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_scripts(const struct kage_draft *draft, struct kage_diags *diags);
+
+/* Where in the file a part of a command's script stands. `line` is that of the file; the part is
+ * not found where the script is folded or has escapes, and the script's own place stands in. */
+struct kage_span kage_check_place(const struct kage_draft_command *d, int line, const char *part,
+                                  size_t len, struct kage_diags *diags);

@@ -134,6 +134,8 @@ static void check_source(const struct kage_draft *draft, const struct kage_draft
         kage_finding_help(f, "did you mean '%s'?", show(diags, s.best));
     else
         kage_finding_help(f, "add it under 'shares'");
+    if (kage_suggestion_is_certain(&s))
+        kage_finding_fix_word(diags, f, d->source_at, d->mount.source, s.best);
 }
 
 /* Returns whether the later mount covers the earlier one. */

@@ -100,15 +100,34 @@ struct simple_command {
     int line;
 };
 
-/* Where in the file a command of a script stands. The lines of a block follow the one with the
- * '|'; where that does not hold (folded text), the command is not found there. */
+/* So far a line is searched for the place of a part of it; finding many in a longer one would take
+ * long. */
+#define LONG_LINE 4096
+
+struct kage_span kage_check_place(const struct kage_draft_command *d, int line, const char *part,
+                                  size_t len, struct kage_diags *diags)
+{
+    struct kage_span at = d->what_at, whole = at;
+    const char *run = d->command.run, *start = part;
+    while (start > run && start[-1] != '\n' && part - start < LONG_LINE)
+        start--;
+    size_t n = strcspn(start, "\n");
+    bool short_line = part - start < LONG_LINE && n < LONG_LINE;
+    if (!short_line || !kage_diags_find(diags, at.loc.file, line, start, n, &whole)) {
+        kage_diags_find(diags, at.loc.file, line, part, len, &at);
+        return at;
+    }
+    for (const char *p = start; p < part; p++)
+        whole.loc.col += (*p & 0xc0) != 0x80;
+    whole.width = (int)len;
+    return whole;
+}
+
 static struct kage_span place_of(const struct simple_command *c, struct kage_diags *diags)
 {
-    struct kage_span at = c->of->what_at;
-    if (c->start)
-        kage_diags_find(diags, at.loc.file, c->line, c->start, strcspn(c->start, " \t\r\n;&|()"),
-                        &at);
-    return at;
+    if (!c->start)
+        return c->of->what_at;
+    return kage_check_place(c->of, c->line, c->start, strcspn(c->start, " \t\r\n;&|()"), diags);
 }
 
 static void check_simple_command(const struct simple_command *c, struct kage_diags *diags)
@@ -125,6 +144,51 @@ static void check_simple_command(const struct simple_command *c, struct kage_dia
     }
 }
 
+/* In double quotes they are written \r; what follows is \n in all likelihood and stays. */
+static void fix_returns(struct kage_finding *f, struct kage_diags *diags)
+{
+    size_t n;
+    const char *text = kage_diags_text(diags, &f->at, &n);
+    if (!text || *text != '"')
+        return;
+    KAGE_CLEANUP(kage_buf_done) struct kage_buf out = {0};
+    for (size_t i = 0; i < n; i++) {
+        bool escape = text[i] == '\\' && i + 1 < n;
+        if (escape && text[i + 1] != 'r')
+            kage_buf_addc(&out, text[i]);
+        if (!escape || text[i + 1] != 'r')
+            kage_buf_addc(&out, text[i + escape]);
+        i += escape;
+    }
+    kage_finding_fix(diags, f, f->at, out.data);
+}
+
+/* `["make check"]` with nothing that a shell would have to take apart: two words. */
+static void fix_words(struct kage_finding *f, const struct kage_draft_command *d,
+                      struct kage_diags *diags)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789./_-= ";
+    const char *program = d->command.argv[0];
+    size_t n = strlen(program);
+    struct kage_span at;
+    if (strspn(program, plain) != n || *program == ' ' || program[n - 1] == ' ' ||
+        strstr(program, "  "))
+        return;
+    KAGE_CLEANUP(kage_buf_done) struct kage_buf words = {0};
+    for (const char *p = program; *p; p++)
+        kage_buf_addf(&words, *p == ' ' ? ", " : "%c", *p);
+    for (int quoted = 0; quoted < 3; quoted++) {
+        const char *quote = quoted == 0 ? "" : quoted == 1 ? "\"" : "'";
+        KAGE_CLEANUP(kage_freep) char *item = kage_asprintf("[%s%s%s]", quote, program, quote);
+        KAGE_CLEANUP(kage_freep) char *list = kage_asprintf("[%s]", words.data);
+        if (!kage_diags_find(diags, f->at.loc.file, f->at.loc.line, item, strlen(item), &at))
+            continue;
+        kage_finding_fix(diags, f, at, list);
+        return;
+    }
+}
+
 static void check_script(const struct kage_draft_command *d, struct kage_diags *diags)
 {
     const char *run = d->command.run;
@@ -136,10 +200,12 @@ static void check_script(const struct kage_draft_command *d, struct kage_diags *
                                                 "the script ends with something in the background");
         kage_finding_help(f, "do in the same script what needs it, or 'wait' for it");
     }
-    if (strchr(run, '\r'))
-        kage_finding_help(
-            kage_diags_add(diags, K508_CRLF_IN_RUN, d->what_at, "the script has carriage returns"),
-            "write \\n alone, or a block with '|'");
+    if (strchr(run, '\r')) {
+        struct kage_finding *f =
+            kage_diags_add(diags, K508_CRLF_IN_RUN, d->what_at, "the script has carriage returns");
+        kage_finding_help(f, "write \\n alone, or a block with '|'");
+        fix_returns(f, diags);
+    }
     KAGE_CLEANUP(kage_buf_done) struct kage_buf words = {0};
     struct simple_command c = {.of = d, .line = d->what_at.loc.line};
     bool block = d->what_at.width == 1; /* on more than one line of the file */
@@ -178,6 +244,7 @@ static void check_argv(const struct kage_draft_command *d, struct kage_diags *di
                            "exec starts one program, and '%s' has a space in its name",
                            kage_diags_show(diags, c->argv[0], strlen(c->argv[0])));
         kage_finding_help(f, "make each word an item of its own, or use 'run'");
+        fix_words(f, d, diags);
         return;
     }
     KAGE_CLEANUP(kage_buf_done) struct kage_buf words = {0};

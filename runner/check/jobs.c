@@ -68,6 +68,8 @@ static void check_user(const struct kage_draft *draft, const char *name, struct 
         kage_finding_help(f, "did you mean '%s'?", show(diags, s.best));
     else
         kage_finding_help(f, "add it: users: {%s: {uid: 1000}}", show(diags, name));
+    if (kage_suggestion_is_certain(&s))
+        kage_finding_fix_word(diags, f, at, name, s.best);
 }
 
 void kage_check_users(const struct kage_draft *draft, struct kage_diags *diags)

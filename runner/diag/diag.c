@@ -23,6 +23,8 @@ struct kage_diags {
     size_t n_files, cap_files;
     char **shown;
     size_t n_shown, cap_shown;
+    unsigned char severities[1000]; /* by code; 0: as in the registry, else one more */
+    bool notes;
 };
 
 struct kage_diags *kage_diags_new(void)
@@ -35,6 +37,9 @@ static void finding_done(struct kage_finding *f)
     free(f->message);
     free(f->help);
     free(f->also_message);
+    for (size_t i = 0; i < f->n_edits; i++)
+        free(f->edits[i].text);
+    free(f->edits);
     *f = (struct kage_finding){0};
 }
 
@@ -105,12 +110,38 @@ static bool same_finding(const struct kage_finding *a, const struct kage_finding
            strcmp(a->message, b->message) == 0;
 }
 
+void kage_diags_set_severity(struct kage_diags *d, int code, enum kage_severity severity)
+{
+    d->severities[code] = (unsigned char)(severity + 1);
+}
+
+void kage_diags_want_notes(struct kage_diags *d, bool wanted)
+{
+    d->notes = wanted;
+}
+
+/* A code that is switched off keeps its severity until the comments that ignore it have been
+ * matched; see kage_diags_suppress(). */
+static enum kage_severity severity_of(const struct kage_diags *d, enum kage_diag_code code)
+{
+    unsigned char own = d->severities[code];
+    if (own && own - 1 != KAGE_SEVERITY_OFF)
+        return (enum kage_severity)(own - 1);
+    return kage_code_find(code)->severity;
+}
+
+bool kage_diags_is_wanted(const struct kage_diags *d, const struct kage_finding *f)
+{
+    return d->severities[f->code] != KAGE_SEVERITY_OFF + 1 &&
+           (f->severity != KAGE_NOTE || d->notes);
+}
+
 struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code code,
                                     struct kage_span at, const char *fmt, ...)
 {
     finding_done(&d->spill);
     if (d->n >= MAX_FINDINGS) { /* counted, and cheap however many there are */
-        d->spill = (struct kage_finding){.code = code, .severity = kage_code_find(code)->severity};
+        d->spill = (struct kage_finding){.code = code, .severity = severity_of(d, code)};
         d->counts[d->spill.severity]++;
         return &d->spill;
     }
@@ -122,7 +153,7 @@ struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code co
 
     struct kage_finding f = {
         .code = code,
-        .severity = kage_code_find(code)->severity,
+        .severity = severity_of(d, code),
         .at = at,
         .message = kage_buf_take(&text),
         .order = d->n,
@@ -163,6 +194,67 @@ void kage_finding_also(struct kage_finding *f, struct kage_span at, const char *
     f->also_message = kage_buf_take(&text);
     f->also = at;
     f->also.loc.file = f->at.loc.file;
+}
+
+void kage_finding_fix_bytes(struct kage_diags *d, struct kage_finding *f, size_t start, size_t end,
+                            const char *text)
+{
+    if (f == &d->spill) /* nobody will see it */
+        return;
+    f->edits = kage_realloc(f->edits, (f->n_edits + 1) * sizeof(*f->edits));
+    f->edits[f->n_edits++] = (struct kage_edit){start, end, kage_strdup(text)};
+}
+
+const char *kage_diags_text(struct kage_diags *d, const struct kage_span *at, size_t *ret_len)
+{
+    struct kage_source *source = kage_diags_source(d, at->loc.file);
+    size_t start, end;
+    if (!source || !kage_source_offset(source, at->loc.line, at->loc.col, &start) ||
+        !kage_source_offset(source, at->loc.line, at->loc.col + at->width, &end))
+        return NULL;
+    *ret_len = end - start;
+    return source->text + start;
+}
+
+void kage_finding_fix(struct kage_diags *d, struct kage_finding *f, struct kage_span at,
+                      const char *text)
+{
+    struct kage_source *source = kage_diags_source(d, at.loc.file);
+    size_t start, end;
+    if (!source || !kage_source_offset(source, at.loc.line, at.loc.col, &start) ||
+        !kage_source_offset(source, at.loc.line, at.loc.col + at.width, &end))
+        return;
+    kage_finding_fix_bytes(d, f, start, end, text);
+}
+
+void kage_finding_fix_between(struct kage_diags *d, struct kage_finding *f, struct kage_span at,
+                              const char *text)
+{
+    struct kage_source *source = kage_diags_source(d, at.loc.file);
+    size_t start;
+    if (source && kage_source_offset(source, at.loc.line, at.loc.col, &start))
+        kage_finding_fix_bytes(d, f, start, start, text);
+}
+
+void kage_finding_fix_word(struct kage_diags *d, struct kage_finding *f, struct kage_span at,
+                           const char *old, const char *text)
+{
+    struct kage_source *source = kage_diags_source(d, at.loc.file);
+    size_t start, end, n = strlen(old);
+    if (!source || !kage_source_offset(source, at.loc.line, at.loc.col, &start))
+        return;
+    if (at.width == KAGE_SPAN_WORD)
+        at.width = kage_source_word(source, at.loc.line, at.loc.col);
+    if (!kage_source_offset(source, at.loc.line, at.loc.col + at.width, &end))
+        return;
+    const char *s = source->text + start;
+    if (end - start == n + 2 && (*s == '"' || *s == '\'') && s[n + 1] == *s) {
+        start++;
+        end--;
+        s++;
+    }
+    if (end - start == n && memcmp(s, old, n) == 0)
+        kage_finding_fix_bytes(d, f, start, end, text);
 }
 
 bool kage_diags_find(struct kage_diags *d, const char *file, int line, const char *text, size_t len,
@@ -245,11 +337,10 @@ struct kage_finding *const *kage_diags_list(struct kage_diags *d, size_t *n)
 int kage_format_parse(const char *word, enum kage_format *ret)
 {
     static const char *const names[] = {
-        [KAGE_FORMAT_HUMAN] = "human",
-        [KAGE_FORMAT_GCC] = "gcc",
-        [KAGE_FORMAT_JSON] = "json",
-        [KAGE_FORMAT_GITHUB] = "github",
+        [KAGE_FORMAT_HUMAN] = "human",   [KAGE_FORMAT_GCC] = "gcc",     [KAGE_FORMAT_JSON] = "json",
+        [KAGE_FORMAT_GITHUB] = "github", [KAGE_FORMAT_SARIF] = "sarif",
     };
+    _Static_assert(sizeof(names) / sizeof(names[0]) == KAGE_FORMAT_COUNT, "a name is missing");
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(word, names[i]) == 0) {
             *ret = (enum kage_format)i;
@@ -274,6 +365,11 @@ void kage_diags_render(struct kage_diags *d, enum kage_format format, bool color
         break;
     case KAGE_FORMAT_GITHUB:
         kage_render_github(d, out);
+        break;
+    case KAGE_FORMAT_SARIF:
+        kage_render_sarif(d, out);
+        break;
+    case KAGE_FORMAT_COUNT:
         break;
     }
 }

@@ -7,7 +7,7 @@
 
 /* JSON text. Messages are printable already; a file name may hold any byte, and what is not UTF-8
  * in it becomes U+FFFD, since JSON cannot say it. */
-static void add_json_string(struct kage_buf *out, const char *s)
+void kage_render_json_string(struct kage_buf *out, const char *s)
 {
     size_t n = strlen(s);
     kage_buf_addc(out, '"');
@@ -31,12 +31,28 @@ static void add_json_place(struct kage_buf *out, const struct kage_span *at)
 {
     kage_buf_adds(out, "\"file\":");
     if (at->loc.file)
-        add_json_string(out, at->loc.file);
+        kage_render_json_string(out, at->loc.file);
     else
         kage_buf_adds(out, "null");
     if (at->loc.line > 0)
         kage_buf_addf(out, ",\"line\":%d,\"column\":%d,\"end_column\":%d", at->loc.line,
                       at->loc.col, at->loc.col + (at->width > 1 ? at->width : 1));
+}
+
+static void add_json_fix(struct kage_buf *out, struct kage_source *source,
+                         const struct kage_finding *f)
+{
+    for (size_t i = 0; i < f->n_edits; i++) {
+        const struct kage_edit *e = &f->edits[i];
+        int line, col, end_line, end_col;
+        kage_source_place(source, e->start, &line, &col);
+        kage_source_place(source, e->end, &end_line, &end_col);
+        kage_buf_addf(out,
+                      "%s{\"line\":%d,\"column\":%d,\"end_line\":%d,\"end_column\":%d,\"text\":",
+                      i ? "," : ",\"fix\":[", line, col, end_line, end_col);
+        kage_render_json_string(out, e->text);
+        kage_buf_adds(out, i + 1 == f->n_edits ? "}]" : "}");
+    }
 }
 
 void kage_render_json(struct kage_diags *diags, struct kage_buf *out)
@@ -50,18 +66,19 @@ void kage_render_json(struct kage_diags *diags, struct kage_buf *out)
                       kage_severity_name(f->severity));
         add_json_place(out, &f->at);
         kage_buf_adds(out, ",\"message\":");
-        add_json_string(out, f->message);
+        kage_render_json_string(out, f->message);
         if (f->help) {
             kage_buf_adds(out, ",\"help\":");
-            add_json_string(out, f->help);
+            kage_render_json_string(out, f->help);
         }
         if (f->also.loc.line > 0) {
             kage_buf_adds(out, ",\"related\":[{");
             add_json_place(out, &f->also);
             kage_buf_adds(out, ",\"message\":");
-            add_json_string(out, f->also_message);
+            kage_render_json_string(out, f->also_message);
             kage_buf_adds(out, "}]");
         }
+        add_json_fix(out, kage_diags_source(diags, f->at.loc.file), f);
         kage_buf_addc(out, '}');
     }
     kage_buf_addf(out, "%s],\"errors\":%zu,\"warnings\":%zu,\"notes\":%zu}\n", n ? "\n" : "",

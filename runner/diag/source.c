@@ -165,6 +165,35 @@ static bool find_line(struct kage_source *s, int line, size_t *start, size_t *en
     return true;
 }
 
+bool kage_source_offset(struct kage_source *s, int line, int col, size_t *ret)
+{
+    size_t start, end;
+    if (!find_line(s, line, &start, &end))
+        return false;
+    *ret = find_column(s, line, col, start, end);
+    return true;
+}
+
+void kage_source_place(struct kage_source *s, size_t offset, int *ret_line, int *ret_col)
+{
+    if (!s->lines)
+        index_lines(s);
+    size_t low = 0, high = s->n_lines; /* the line is in [low, high) */
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (s->lines[middle] <= offset)
+            low = middle;
+        else
+            high = middle;
+    }
+    int col = 1;
+    size_t i = s->lines[low];
+    for (int cp; i < offset && i < s->len; col++)
+        i += kage_text_next(s->text + i, s->len - i, &cp);
+    *ret_line = (int)low + 1;
+    *ret_col = col;
+}
+
 int kage_source_word(struct kage_source *s, int line, int col)
 {
     size_t start, end;

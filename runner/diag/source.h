@@ -31,6 +31,13 @@ void kage_source_done(struct kage_source *source);
 bool kage_source_show(struct kage_source *source, int line, int col, int width,
                       struct kage_buf *out, int *ret_indent, int *ret_cells);
 
+/* Byte offset of a place; of the line's end if the column is beyond it. False if there is no such
+ * line. */
+bool kage_source_offset(struct kage_source *source, int line, int col, size_t *ret);
+
+/* Line and column of a byte offset. */
+void kage_source_place(struct kage_source *source, size_t offset, int *ret_line, int *ret_col);
+
 /* Code points of the word or quoted text that starts at a place. */
 int kage_source_word(struct kage_source *source, int line, int col);
 

@@ -77,16 +77,23 @@ static void find_ignores(struct ignores *all, const struct kage_source *source)
     }
 }
 
-static bool can_be_ignored(const struct kage_finding *f)
+/* By what the code is, not by what this run makes of it: a comment that is right without --locked
+ * is right with it. */
+static bool can_be_ignored(int code)
 {
-    return f->severity != KAGE_ERROR;
+    return code == K404_SECRET_IN_ENV || kage_code_find(code)->severity != KAGE_ERROR;
+}
+
+static bool is_unwanted(const struct kage_finding *f, void *user)
+{
+    return !kage_diags_is_wanted(user, f);
 }
 
 static bool is_ignored(const struct kage_finding *f, void *user)
 {
     struct ignores *all = user;
     bool found = false;
-    if (!f->at.loc.file || f->at.loc.file != all->file || !can_be_ignored(f))
+    if (!f->at.loc.file || f->at.loc.file != all->file || !can_be_ignored((int)f->code))
         return false;
     for (size_t i = 0; i < all->n; i++) {
         struct ignore *g = &all->items[i];
@@ -95,6 +102,44 @@ static bool is_ignored(const struct kage_finding *f, void *user)
             found = g->used = true;
     }
     return found;
+}
+
+/* Takes the comment out of the text: with its line when nothing else stands there. */
+static void fix_comment(struct kage_diags *diags, struct kage_finding *f,
+                        const struct kage_source *source, const struct ignores *all,
+                        const struct ignore *g)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (all->items[i].line == g->line && &all->items[i] != g)
+            return; /* it says other things, too */
+    size_t start;
+    if (!kage_source_offset((struct kage_source *)source, g->line, g->col, &start))
+        return;
+    while (start > 0 && source->text[start] != '#')
+        start--;
+    while (start > 0 && (source->text[start - 1] == ' ' || source->text[start - 1] == '\t'))
+        start--;
+    const char *newline = memchr(source->text + start, '\n', source->len - start);
+    size_t end = newline ? (size_t)(newline - source->text) : source->len;
+    if (g->alone)
+        end += newline != NULL;
+    else if (end > start && source->text[end - 1] == '\r')
+        end--;
+    kage_finding_fix_bytes(diags, f, start, end, "");
+}
+
+static void report_unused(struct kage_diags *diags, const struct kage_source *source,
+                          const struct ignores *all, const struct ignore *g)
+{
+    struct kage_span at = {{source->name, g->line, g->col}, g->width};
+    struct kage_finding *f;
+    if (!kage_code_find(g->code))
+        f = kage_diags_add(diags, K901_UNUSED_IGNORE, at, "there is no such code");
+    else if (!can_be_ignored(g->code))
+        f = kage_diags_add(diags, K901_UNUSED_IGNORE, at, "K%d cannot be ignored", g->code);
+    else
+        f = kage_diags_add(diags, K901_UNUSED_IGNORE, at, "nothing here is K%d", g->code);
+    fix_comment(diags, f, source, all, g);
 }
 
 void kage_diags_suppress(struct kage_diags *diags, const char *file)
@@ -106,18 +151,9 @@ void kage_diags_suppress(struct kage_diags *diags, const char *file)
     find_ignores(&all, source);
     if (all.n)
         kage_diags_remove(diags, is_ignored, &all);
-    for (size_t i = 0; i < all.n; i++) {
-        const struct ignore *g = &all.items[i];
-        if (g->used)
-            continue;
-        struct kage_span at = {{source->name, g->line, g->col}, g->width};
-        if (!kage_code_find(g->code)) {
-            kage_diags_add(diags, K901_UNUSED_IGNORE, at, "there is no such code");
-            continue;
-        }
-        bool never = kage_code_find(g->code)->severity == KAGE_ERROR;
-        kage_diags_add(diags, K901_UNUSED_IGNORE, at,
-                       never ? "K%d cannot be ignored" : "nothing here is K%d", g->code);
-    }
+    for (size_t i = 0; i < all.n; i++)
+        if (!all.items[i].used)
+            report_unused(diags, source, &all, &all.items[i]);
     free(all.items);
+    kage_diags_remove(diags, is_unwanted, diags);
 }

@@ -51,8 +51,18 @@ void kage_suggest(struct kage_suggestion *s, const char *word, const char *candi
     size_t d = distance(word, n, candidate, m);
     /* one mistake in a short word, two in a longer one, three in the longest */
     size_t allowed = n <= 2 ? 0 : n <= 4 ? 1 : n <= 8 ? 2 : 3;
-    if (d <= allowed && d < m && (!s->best || d < s->distance)) {
-        s->best = answer;
-        s->distance = d;
+    if (d > allowed || d >= m || (s->best && d > s->distance))
+        return;
+    if (s->best && d == s->distance) {
+        s->tie |= strcmp(s->best, answer) != 0;
+        return;
     }
+    s->tie = false;
+    s->best = answer;
+    s->distance = d;
+}
+
+bool kage_suggestion_is_certain(const struct kage_suggestion *s)
+{
+    return s->best && !s->tie && s->distance <= 2;
 }

@@ -119,14 +119,50 @@ bool kage_yaml_lacks_space(const char *s, size_t n, size_t *key_len)
         i++;
     if (i == 0 || !isalpha((unsigned char)s[0]) || i + 1 >= n || s[i] != ':')
         return false;
-    if (strchr(" \t\r:/", s[i + 1]))
+    /* a URL has no space either */
+    if (strchr(" \t\r:", s[i + 1]) || (s[i + 1] == '/' && i + 2 < n && s[i + 2] == '/'))
         return false;
     *key_len = i;
     return true;
 }
 
-static bool report_tab(const char *file, const char *line, size_t n, int number,
-                       struct kage_diags *diags)
+/* Spaces of the first indented line. */
+static int indentation(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t n = 0;
+        while (i + n < len && text[i + n] == ' ')
+            n++;
+        if (n && i + n < len && !strchr("\t\r\n#", text[i + n]))
+            return (int)n;
+        const char *end = memchr(text + i, '\n', len - i);
+        i = end ? (size_t)(end - text) + 1 : len;
+    }
+    return 2;
+}
+
+/* Where the tabs come first on their line, each is a level. Whoever indents one line with them
+ * indents others, too: all are mended at once. */
+static void fix_tabs(const char *text, size_t len, struct kage_finding *f, struct kage_diags *diags)
+{
+    int unit = indentation(text, len);
+    for (size_t i = 0; i < len;) {
+        size_t tabs = 0;
+        while (i + tabs < len && text[i + tabs] == '\t')
+            tabs++;
+        char spaces[256];
+        if (tabs && tabs * (size_t)unit < sizeof(spaces)) {
+            memset(spaces, ' ', tabs * (size_t)unit);
+            spaces[tabs * (size_t)unit] = '\0';
+            kage_finding_fix_bytes(diags, f, i, i + tabs, spaces);
+        }
+        const char *end = memchr(text + i, '\n', len - i);
+        i = end ? (size_t)(end - text) + 1 : len;
+    }
+}
+
+static bool report_tab(const char *file, const char *text, size_t len, const char *line, size_t n,
+                       int number, struct kage_diags *diags)
 {
     size_t i = 0;
     while (i < n && line[i] == ' ')
@@ -140,6 +176,8 @@ static bool report_tab(const char *file, const char *line, size_t n, int number,
         kage_diags_add(diags, K101_TAB, span(file, number, (int)i + 1, (int)(end - i)),
                        "a tab cannot indent YAML");
     kage_finding_help(f, "use spaces");
+    if (i == 0)
+        fix_tabs(text, len, f, diags);
     return true;
 }
 
@@ -159,7 +197,40 @@ static bool report_lacks_space(const char *file, const char *line, size_t n, int
                        "'%s' is one word to YAML, not a key and a value",
                        kage_diags_show(diags, line + i, word - i));
     kage_finding_help(f, "put a space after '%.*s:'", (int)key, line + i);
+    kage_finding_fix_between(diags, f, span(file, number, (int)(i + key) + 2, 0), " ");
     return true;
+}
+
+/* The whole item gets the quotes: what else stands between the commas around it. */
+static void fix_bare_reference(const char *file, const char *line, size_t n, int number,
+                               size_t start, size_t end, struct kage_finding *f,
+                               struct kage_diags *diags)
+{
+    while (start > 0 && !strchr(",[{", line[start - 1]) &&
+           !(line[start - 1] == ' ' && start > 1 && line[start - 2] == ':'))
+        start--;
+    start += strspn(line + start, " ");
+    for (; end < n && !strchr(",]}#\r", line[end]); end++)
+        if (line[end] == '$' && end + 1 < n && line[end + 1] == '{') {
+            const char *close = memchr(line + end, '}', n - end);
+            if (!close)
+                return;
+            end = (size_t)(close - line);
+        }
+    while (end > start && line[end - 1] == ' ')
+        end--;
+    struct kage_buf quoted = {0};
+    kage_buf_addf(&quoted, "\"%.*s\"", (int)(end - start), line + start);
+    int first = 1, width = 0;
+    for (size_t i = 0; i < end; i++) {
+        bool character = (line[i] & 0xc0) != 0x80;
+        first += i < start && character;
+        width += i >= start && character;
+    }
+    if (!memchr(line + start, '"', end - start) && !memchr(line + start, '\\', end - start) &&
+        !memchr(line + start, '\'', end - start))
+        kage_finding_fix(diags, f, span(file, number, first, width), quoted.data);
+    kage_buf_done(&quoted);
 }
 
 /* libyaml stops at the '{' of a bare ${…} in a flow list, or at what follows it. */
@@ -178,6 +249,8 @@ static bool report_bare_reference(const char *file, const char *line, size_t n, 
         kage_diags_add(diags, K113_BARE_REFERENCE, span(file, number, (int)best + 1, width),
                        "${...} inside [ ] or { } needs quotes");
     kage_finding_help(f, "write \"%s\"", kage_diags_show(diags, line + best, (size_t)width));
+    if (close)
+        fix_bare_reference(file, line, n, number, best, (size_t)(close - line) + 1, f, diags);
     return true;
 }
 
@@ -243,7 +316,7 @@ void kage_yaml_explain(const char *file, const char *text, size_t len, const cha
     if (!problem)
         problem = "unknown problem";
     if (find_line(text, len, at.line, &line, &n)) {
-        if (report_tab(file, line, n, at.line, diags) ||
+        if (report_tab(file, text, len, line, n, at.line, diags) ||
             report_bare_reference(file, line, n, at.line, at.col + 1, diags))
             return;
     }

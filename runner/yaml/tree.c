@@ -90,6 +90,9 @@ static void report_empty_key(struct builder *b, struct kage_node *key)
                                             "'%s' is one word to YAML, not a key and a value",
                                             kage_diags_show(b->diags, key->text, key->len));
     kage_finding_help(f, "put a space after '%.*s:'", (int)len, key->text);
+    struct kage_span gap = key->at;
+    gap.loc.col += (int)len + 1;
+    kage_finding_fix_between(b->diags, f, gap, " ");
 }
 
 /* A key has been read: may it stand here? */
@@ -161,6 +164,30 @@ static struct anchor *find_anchor(struct builder *b, const char *name)
     return NULL;
 }
 
+/* A tag of YAML's own says what the key says anyway, but for !!str, which is quotes spelt out. */
+static void fix_tag(struct builder *b, struct kage_finding *f, const yaml_event_t *event,
+                    const struct kage_node *node, bool string)
+{
+    size_t start = event->start_mark.index, line = event->start_mark.line;
+    /* libyaml counts characters; as long as they are bytes this is the place */
+    if (start + 2 >= b->len || b->text[start] != '!' || b->text[start + 1] != '!')
+        return;
+    size_t end = start + strcspn(b->text + start, " \t\r\n,]}");
+    size_t value = end + strspn(b->text + end, " \t");
+    bool here =
+        event->end_mark.line == line && value < b->len && !strchr("&|>\r\n", b->text[value]);
+    if (!here)
+        return;
+    bool plain = node->text && node->style == KAGE_STYLE_PLAIN && node->len <= b->len - value &&
+                 memcmp(b->text + value, node->text, node->len) == 0;
+    if (string && plain && !strpbrk(node->text, "\"\\")) {
+        KAGE_CLEANUP(kage_freep) char *quoted = kage_asprintf("\"%s\"", node->text);
+        kage_finding_fix_bytes(b->diags, f, start, value + node->len, quoted);
+    } else {
+        kage_finding_fix_bytes(b->diags, f, start, value, "");
+    }
+}
+
 static void note_properties(struct builder *b, struct kage_node *node, const yaml_event_t *event,
                             const yaml_char_t *anchor, const yaml_char_t *tag)
 {
@@ -174,6 +201,8 @@ static void note_properties(struct builder *b, struct kage_node *node, const yam
             kage_diags_add(b->diags, K110_TAG, at, "tag '%s%s' is not allowed", is_core ? "!!" : "",
                            kage_diags_show(b->diags, name, strlen(name)));
         kage_finding_help(f, "the key decides the type; leave the tag out");
+        if (is_core)
+            fix_tag(b, f, event, node, strcmp(name, "str") == 0);
     }
     if (!anchor)
         return;

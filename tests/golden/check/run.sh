@@ -5,10 +5,12 @@
 #   run.sh KAGE             compare; exit 1 and show the differences if there are any
 #   run.sh KAGE --update    write what kage says now; read the diff before committing it
 #
+# A spec that begins with "# options: WORDS" is checked with these options.
+#
 # cli.cmds has a command line of kage on each line; cli.expected what they print.
 # Besides, every code of the registry must be shown by at least one of them.
 set -u
-[ $# -ge 1 ] || { sed -n '2,9p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,11p' "$0"; exit 2; }
 kage=$(realpath "$1") || exit 2
 update=${2:-}
 cd "$(dirname "$0")" || exit 2
@@ -33,7 +35,9 @@ judge() { # EXPECTED
 }
 
 compare() { # NAME.yaml EXPECTED FORMAT
-    "$kage" check --format="$3" "$1" >"$actual" 2>&1
+    options=$(sed -n '1s/^# options: //p' "$1")
+    # shellcheck disable=SC2086 # the words are the options
+    "$kage" check $options --format="$3" "$1" >"$actual" 2>&1
     echo "exit $?" >>"$actual"
     judge "$2"
 }
@@ -41,7 +45,7 @@ compare() { # NAME.yaml EXPECTED FORMAT
 for spec in *.yaml; do
     name=${spec%.yaml}
     compare "$spec" "$name.expected" human
-    for format in gcc json github; do
+    for format in gcc json github sarif; do
         [ -e "$name.$format.expected" ] && compare "$spec" "$name.$format.expected" "$format"
     done
 done
