@@ -329,17 +329,23 @@ static int get_u32_list(const cJSON *item, struct kage_u32_list *list)
     return 0;
 }
 
+/* More variables than any shell hands on; every name is compared with every other. */
+#define ENV_MAX 4096
+
 static int get_env(const cJSON *item, struct kage_str_list *list)
 {
     const cJSON *e;
 
-    if (!cJSON_IsObject(item))
+    if (!cJSON_IsObject(item) || cJSON_GetArraySize(item) > ENV_MAX)
         return -1;
     list->items = kage_alloc(((size_t)cJSON_GetArraySize(item) + 1) * sizeof *list->items);
     cJSON_ArrayForEach(e, item)
     {
         if (!cJSON_IsString(e) || !*e->string || strchr(e->string, '='))
             return -1;
+        for (const cJSON *other = item->child; other != e; other = other->next)
+            if (!strcmp(other->string, e->string))
+                return -1;
         list->items[list->n++] = kage_asprintf("%s=%s", e->string, e->valuestring);
     }
     return 0;

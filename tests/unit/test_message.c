@@ -83,6 +83,8 @@ static void what_is_wrong_is_refused(void **state)
         {KAGE_MSG_SPAWN, "{\"command\":\"a\",\"args\":[1]}", KAGE_RPC_INVALID_PARAMS},
         {KAGE_MSG_SPAWN, "{\"command\":\"a\",\"env\":{\"\":\"x\"}}", KAGE_RPC_INVALID_PARAMS},
         {KAGE_MSG_SPAWN, "{\"command\":\"a\",\"env\":{\"A=B\":\"x\"}}", KAGE_RPC_INVALID_PARAMS},
+        {KAGE_MSG_SPAWN, "{\"command\":\"a\",\"env\":{\"A\":\"x\",\"A\":\"y\"}}",
+         KAGE_RPC_INVALID_PARAMS},
         {KAGE_MSG_KILL, "{\"handle\":\"p1\",\"signal\":65}", KAGE_RPC_INVALID_PARAMS},
         {KAGE_MSG_STDIN, "{\"handle\":\"p1\",\"data\":\"%\",\"encoding\":\"base64\"}",
          KAGE_RPC_INVALID_PARAMS},
