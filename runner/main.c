@@ -41,6 +41,7 @@ static const struct kage_verb seed_verbs[] = {
     {"start", "ROOTFS [--kernel FILE] [--initrd FILE] [--share HOST TAG]", kage_verb_seed_start},
     {"exec", "PORT [--raw] -- COMMAND [ARGUMENT]...", kage_verb_exec},
     {"install", "PORT FILE", kage_verb_install},
+    {"web", "PORT [HTTP-PORT]", kage_verb_web},
     {"stop", "PORT", kage_verb_stop},
 };
 
