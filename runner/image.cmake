@@ -1,8 +1,8 @@
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
 
 target_sources(kage-core PRIVATE
-  image/builder.c image/digest.c image/image.c image/kernel.c image/manifest.c image/rootfs.c image/store.c
-  image/tiny.c)
+  image/builder.c image/built.c image/digest.c image/image.c image/kernel.c image/manifest.c image/rootfs.c image/store.c
+  image/tiny.c image/verified.c)
 target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
 
 # The image builder, next to the programs as it will be once installed.
@@ -33,8 +33,19 @@ file(RELATIVE_PATH data_from_bin ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FU
 set_source_files_properties(image/builder.c PROPERTIES COMPILE_DEFINITIONS
   "KAGE_LIBEXEC_FROM_BIN=\"${libexec_from_bin}\";KAGE_DATA_FROM_BIN=\"${data_from_bin}\"")
 
-install(PROGRAMS ${CMAKE_SOURCE_DIR}/image-builder/build-tiny
+# What builds other images is not part of tiny, so changing it makes no new one.
+add_custom_target(image-recipes ALL
+  COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_SOURCE_DIR}/image-builder/build-rootfs ${builder_folder}/
+  COMMAND ${CMAKE_COMMAND} -E copy_directory
+    ${CMAKE_SOURCE_DIR}/image-builder/recipes ${builder_folder}/recipes)
+add_dependencies(image-recipes image-id)
+add_dependencies(kage-core image-recipes)
+
+install(PROGRAMS ${CMAKE_SOURCE_DIR}/image-builder/build-rootfs
+  ${CMAKE_SOURCE_DIR}/image-builder/build-tiny
   ${CMAKE_SOURCE_DIR}/image-builder/get-packages ${CMAKE_SOURCE_DIR}/image-builder/unpack-kernel
+  DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)
+install(DIRECTORY ${CMAKE_SOURCE_DIR}/image-builder/recipes
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)
 install(FILES ${CMAKE_SOURCE_DIR}/image-builder/modules.conf
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)

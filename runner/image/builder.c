@@ -75,7 +75,7 @@ void kage_builder_done(struct kage_builder *builder)
 static _Noreturn void become(const char *const argv[], int progress_fd, int complaint_fd)
 {
     sigset_t none;
-    int null = open("/dev/null", O_RDWR);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     /* The builder must not outlive a kage that is killed, and must be open to signals that kage
      * itself waits for in other ways. */

@@ -48,20 +48,19 @@ void kage_sha256_end(struct kage_sha256 *hash, char hex[KAGE_SHA256_HEX + 1])
     free(hash);
 }
 
-int kage_sha256_file(const char *path, char hex[KAGE_SHA256_HEX + 1], struct kage_error *err)
+int kage_sha256_fd(int fd, const char *path, char hex[KAGE_SHA256_HEX + 1], struct kage_error *err)
 {
     enum { CHUNK = 256 * 1024 };
-    KAGE_CLEANUP(kage_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     KAGE_CLEANUP(kage_freep) char *chunk = kage_alloc(CHUNK);
     char discarded[KAGE_SHA256_HEX + 1];
-    struct kage_sha256 *hash;
+    struct kage_sha256 *hash = kage_sha256_new();
+    off_t at = 0;
     ssize_t n;
 
-    if (fd < 0)
-        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot read %s", path);
-    hash = kage_sha256_new();
-    while ((n = read(fd, chunk, CHUNK)) > 0)
+    while ((n = pread(fd, chunk, CHUNK, at)) > 0) {
         kage_sha256_add(hash, chunk, (size_t)n);
+        at += n;
+    }
     if (n < 0) {
         kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot read %s", path);
         kage_sha256_end(hash, discarded);
@@ -69,4 +68,13 @@ int kage_sha256_file(const char *path, char hex[KAGE_SHA256_HEX + 1], struct kag
     }
     kage_sha256_end(hash, hex);
     return 0;
+}
+
+int kage_sha256_file(const char *path, char hex[KAGE_SHA256_HEX + 1], struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0)
+        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot read %s", path);
+    return kage_sha256_fd(fd, path, hex, err);
 }

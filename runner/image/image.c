@@ -8,11 +8,13 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "runner/image/built.h"
 #include "runner/image/digest.h"
 #include "runner/image/kernel.h"
 #include "runner/image/rootfs.h"
 #include "runner/image/store.h"
 #include "runner/image/tiny.h"
+#include "runner/image/verified.h"
 
 struct request {
     const struct kage_spec_image *image;
@@ -55,9 +57,9 @@ static int require_own_arch(enum kage_arch arch, struct kage_error *err)
                           arch == KAGE_ARCH_X86_64 ? "x86_64" : "aarch64");
 }
 
-static int resolve_tiny(const struct request *r, struct kage_store *store,
-                        struct kage_image_files *files, struct kage_manifest *manifest,
-                        struct kage_error *err)
+static int find_tiny(const struct request *r, struct kage_store *store,
+                     struct kage_image_files *files, struct kage_manifest *manifest,
+                     struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *folder = NULL;
 
@@ -70,6 +72,16 @@ static int resolve_tiny(const struct request *r, struct kage_store *store,
     files->initrd = kage_asprintf("%s/initrd", folder);
     files->digest = kage_manifest_digest(manifest->kernel.sha256, manifest->initrd.sha256);
     return 0;
+}
+
+static int resolve_tiny(const struct request *r, struct kage_store *store,
+                        struct kage_image_files *files, struct kage_error *err)
+{
+    struct kage_manifest manifest = {0};
+    int result = find_tiny(r, store, files, &manifest, err);
+
+    kage_manifest_done(&manifest);
+    return result;
 }
 
 /* The initrd that goes with a user's kernel: the user's, or tiny's, of which modules that do not
@@ -88,7 +100,7 @@ static int choose_initrd(const struct request *r, struct kage_store *store,
         files->initrd = kage_strdup(r->image->initrd);
         return kage_sha256_file(files->initrd, sha256, err);
     }
-    result = resolve_tiny(r, store, &tiny, &manifest, err);
+    result = find_tiny(r, store, &tiny, &manifest, err);
     if (result == 0) {
         files->initrd = KAGE_TAKE(tiny.initrd);
         memcpy(sha256, manifest.initrd.sha256, sizeof manifest.initrd.sha256);
@@ -115,20 +127,6 @@ static int resolve_kernel(const struct request *r, struct kage_store *store,
     return 0;
 }
 
-static int resolve_named(const struct request *r, struct kage_store *store,
-                         struct kage_image_files *files, struct kage_error *err)
-{
-    KAGE_CLEANUP(kage_freep) char *name = kage_printable(r->image->name, strlen(r->image->name));
-    struct kage_manifest manifest = {0};
-    int result;
-
-    if (strcmp(r->image->name, "tiny"))
-        return kage_error_set(err, KAGE_CLASS_IMAGE, "no image named '%s'; known: tiny", name);
-    result = resolve_tiny(r, store, files, &manifest, err);
-    kage_manifest_done(&manifest);
-    return result;
-}
-
 static int use_rootfs(const char *path, struct kage_image_files *files, struct kage_error *err)
 {
     struct kage_rootfs rootfs;
@@ -141,10 +139,44 @@ static int use_rootfs(const char *path, struct kage_image_files *files, struct k
     return 0;
 }
 
+/* A root file system of the store, which has a digest. */
+static int use_stored(const char *folder, const struct kage_manifest *manifest,
+                      struct kage_image_files *files, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/rootfs", folder);
+
+    if (use_rootfs(path, files, err) < 0)
+        return -1;
+    return kage_verified(files->rootfs_fd, path, manifest->rootfs.sha256, err);
+}
+
+static int resolve_named(const struct request *r, struct kage_store *store,
+                         struct kage_image_files *files, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *folder = NULL, *boot = NULL;
+    struct kage_manifest manifest = {0};
+    int result;
+
+    if (!strcmp(r->image->name, "tiny"))
+        return resolve_tiny(r, store, files, err);
+    /* Whether there is such an image shows at once; building tiny for it may take a while. */
+    folder = kage_built_resolve(store, r->image->name, r->progress, r->user, &manifest, err);
+    result = folder ? use_stored(folder, &manifest, files, err) : -1;
+    if (result < 0 && folder)
+        kage_error_wrap(err, "build it anew with `kage image build %s`", manifest.name);
+    if (result == 0)
+        result = resolve_tiny(r, store, files, err);
+    if (result == 0) {
+        boot = KAGE_TAKE(files->digest);
+        files->digest = kage_manifest_digest(boot, manifest.rootfs.sha256);
+    }
+    kage_manifest_done(&manifest);
+    return result;
+}
+
 static int resolve(const struct request *r, struct kage_store *store,
                    struct kage_image_files *files, struct kage_error *err)
 {
-    struct kage_manifest manifest = {0};
     int result = -1;
 
     switch (r->image->form) {
@@ -162,8 +194,7 @@ static int resolve(const struct request *r, struct kage_store *store,
         break;
     }
     if (result == 0)
-        result = resolve_tiny(r, store, files, &manifest, err);
-    kage_manifest_done(&manifest);
+        result = resolve_tiny(r, store, files, err);
     return result;
 }
 

@@ -6,11 +6,11 @@
 /* Files a VM boots from. Paths are absolute and owned. */
 struct kage_image_files {
     char *kernel;
-    char *initrd; /* NULL when a custom kernel has none */
-    char *rootfs; /* NULL for images that live in the initrd; else the next two are set */
-    int rootfs_fd;             /* open for reading: what was looked at is what QEMU gets */
+    char *initrd;  /* NULL when a custom kernel has none */
+    char *rootfs;  /* NULL for images that live in the initrd; else the next two are set */
+    int rootfs_fd; /* open for reading: what was looked at is what QEMU gets */
     const char *rootfs_format; /* QEMU's driver: "raw" or "qcow2"; static */
-    char *digest; /* of everything above, for reports: "sha256:…" */
+    char *digest;              /* of everything above, for reports: "sha256:…" */
 };
 
 /* Finds the image in the store under the user's cache folder, building the embedded image `tiny`

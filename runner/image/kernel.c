@@ -109,7 +109,7 @@ static int unpack(struct kage_store *store, const char *path, const char *folder
 
     if (kage_builder_find(&builder, err) < 0)
         return -1;
-    kage_store_prune(store->kernels, "", folder);
+    kage_store_prune(store->kernels, NULL, folder);
     work = kage_store_workplace(store->kernels, err);
     if (work) {
         output = kage_asprintf("%s/kernel", work);

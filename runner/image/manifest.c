@@ -41,6 +41,9 @@ static int read_file_entry(const char *folder, const cJSON *root, const char *ke
     KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", folder, key);
     struct stat st;
 
+    *ret = (struct kage_manifest_file){0};
+    if (!entry)
+        return 0;
     if (!sha256 || strlen(sha256) != KAGE_SHA256_HEX || !cJSON_IsNumber(size))
         return -1;
     if (stat(path, &st) < 0 || !S_ISREG(st.st_mode) || (double)st.st_size != size->valuedouble)
@@ -63,8 +66,11 @@ int kage_manifest_read(const char *folder, struct kage_manifest *ret, struct kag
     m.name = kage_strdup(string_of(root, "name"));
     m.arch = kage_strdup(string_of(root, "arch"));
     m.packages = kage_strdup(string_of(root, "packages"));
+    m.from = kage_strdup(string_of(root, "from"));
     if (!m.name || !m.arch || !m.packages || read_file_entry(folder, root, "kernel", &m.kernel) ||
-        read_file_entry(folder, root, "initrd", &m.initrd)) {
+        read_file_entry(folder, root, "initrd", &m.initrd) ||
+        read_file_entry(folder, root, "rootfs", &m.rootfs) ||
+        (!*m.rootfs.sha256 && (!*m.kernel.sha256 || !*m.initrd.sha256))) {
         cJSON_Delete(root);
         kage_manifest_done(&m);
         return kage_error_set(err, KAGE_CLASS_IMAGE, "the image in %s is damaged", folder);
@@ -79,6 +85,7 @@ void kage_manifest_done(struct kage_manifest *manifest)
     kage_freep(&manifest->name);
     kage_freep(&manifest->arch);
     kage_freep(&manifest->packages);
+    kage_freep(&manifest->from);
 }
 
 char *kage_manifest_digest(const char *kernel_sha256, const char *initrd_sha256)
@@ -99,6 +106,8 @@ static int verify(const char *folder, const char *name, const char *expected,
     KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", folder, name);
     char hex[KAGE_SHA256_HEX + 1];
 
+    if (!*expected)
+        return 0;
     if (kage_sha256_file(path, hex, err) < 0)
         return -1;
     if (strcmp(hex, expected))
@@ -111,7 +120,8 @@ static int verify(const char *folder, const char *name, const char *expected,
 int kage_manifest_verify(const char *folder, const struct kage_manifest *manifest,
                          struct kage_error *err)
 {
-    if (verify(folder, "kernel", manifest->kernel.sha256, err) < 0)
+    if (verify(folder, "kernel", manifest->kernel.sha256, err) < 0 ||
+        verify(folder, "initrd", manifest->initrd.sha256, err) < 0)
         return -1;
-    return verify(folder, "initrd", manifest->initrd.sha256, err);
+    return verify(folder, "rootfs", manifest->rootfs.sha256, err);
 }

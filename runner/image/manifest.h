@@ -14,7 +14,9 @@ struct kage_manifest_file {
 struct kage_manifest {
     char *name, *arch;
     char *packages; /* what it was made from: "name=version …" */
-    struct kage_manifest_file kernel, initrd;
+    char *from;     /* where they, or the whole image, came from; may be NULL */
+    /* Either kernel and initrd are there, or rootfs; what is not has an empty sha256. */
+    struct kage_manifest_file kernel, initrd, rootfs;
 };
 
 /* Reads `folder`/manifest.json and checks that the files it tells of are there with their sizes. */

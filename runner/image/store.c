@@ -83,10 +83,11 @@ int kage_store_open(struct kage_store *ret, struct kage_error *err)
     store.images = kage_asprintf("%s/images", root);
     store.parts = kage_asprintf("%s/parts", root);
     store.kernels = kage_asprintf("%s/kernels", root);
+    store.downloads = kage_asprintf("%s/downloads", root);
     store.lock_path = kage_asprintf("%s/lock", root);
     if (make_parents(root, err) < 0 || make_private(root, err) < 0 ||
         make_private(store.images, err) < 0 || make_private(store.parts, err) < 0 ||
-        make_private(store.kernels, err) < 0) {
+        make_private(store.kernels, err) < 0 || make_private(store.downloads, err) < 0) {
         kage_store_done(&store);
         return -1;
     }
@@ -115,6 +116,7 @@ void kage_store_done(struct kage_store *store)
     kage_freep(&store->images);
     kage_freep(&store->parts);
     kage_freep(&store->kernels);
+    kage_freep(&store->downloads);
     kage_freep(&store->lock_path);
 }
 
@@ -226,7 +228,16 @@ static int newest_first(const void *a, const void *b)
     return (x->used < y->used) - (x->used > y->used);
 }
 
-void kage_store_prune(const char *folder, const char *prefix, const char *keep)
+bool kage_store_is_named(const char *folder, const char *name)
+{
+    size_t n = strlen(name);
+
+    return !strncmp(folder, name, n) && folder[n] == '-' &&
+           strlen(folder + n + 1) == KAGE_STORE_ID &&
+           strspn(folder + n + 1, "0123456789abcdef") == KAGE_STORE_ID;
+}
+
+void kage_store_prune(const char *folder, const char *name, const char *keep)
 {
     DIR *dir = opendir(folder);
     struct candidate *found = NULL;
@@ -244,7 +255,7 @@ void kage_store_prune(const char *folder, const char *prefix, const char *keep)
             kage_store_remove(path, NULL);
             continue;
         }
-        if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) ||
+        if (entry->d_name[0] == '.' || (name && !kage_store_is_named(entry->d_name, name)) ||
             !strcmp(path, keep) || lstat(path, &st) < 0)
             continue;
         found = kage_array_grow(found, &cap, n + 1, sizeof *found);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/base/error.h"
 
 /*
@@ -11,13 +13,16 @@
  *     images/.new-…     being built, or left by a build that was killed
  *     parts/            what came out of distribution packages
  *     kernels/DIGEST/   kernels of users, unpacked
+ *     downloads/KEY/    rootfs and manifest.json of what came from a URL
  *     lock              held by whoever changes any of these
  */
 struct kage_store {
-    char *images, *parts, *kernels;
+    char *images, *parts, *kernels, *downloads;
     char *lock_path;
     int lock_fd; /* -1 while not held */
 };
+
+#define KAGE_STORE_ID 16
 
 typedef void kage_image_progress(const char *what, void *user);
 
@@ -48,9 +53,12 @@ int kage_store_commit(const char *work, const char *path, struct kage_error *err
 /* Removes a folder and all that is in it, without following links. 0 when it is not there. */
 int kage_store_remove(const char *path, struct kage_error *err);
 
-/* Removes what killed builds left in `folder`, and of the folders whose names start with `prefix`
+/* Is `folder` named NAME-ID, where ID is KAGE_STORE_ID hex digits? */
+bool kage_store_is_named(const char *folder, const char *name);
+
+/* Removes what killed builds left in `folder`, and of the folders named `name`-ID (with NULL, all)
  * those that have long not been used; never `keep`. Call with the lock held. */
-void kage_store_prune(const char *folder, const char *prefix, const char *keep);
+void kage_store_prune(const char *folder, const char *name, const char *keep);
 
 /* Marks a folder as used now. */
 void kage_store_touch(const char *path);

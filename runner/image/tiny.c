@@ -6,11 +6,11 @@
 #include "image_id.h"
 #include "runner/image/builder.h"
 
-#define PREFIX "tiny-"
+#define NAME "tiny"
 
 char *kage_tiny_folder(const struct kage_store *store)
 {
-    return kage_asprintf("%s/" PREFIX KAGE_TINY_ID, store->images);
+    return kage_asprintf("%s/" NAME "-" KAGE_TINY_ID, store->images);
 }
 
 static int build(struct kage_store *store, const char *folder, kage_image_progress *progress,
@@ -60,8 +60,8 @@ char *kage_tiny_resolve(struct kage_store *store, bool rebuild, kage_image_progr
         if (r == 0)
             r = kage_manifest_read(folder, manifest, err);
         if (r == 0) {
-            kage_store_prune(store->images, PREFIX, folder);
-            kage_store_prune(store->parts, "", "");
+            kage_store_prune(store->images, NAME, folder);
+            kage_store_prune(store->parts, NULL, "");
         }
         if (r < 0)
             kage_error_wrap(err, "cannot build the image tiny");
