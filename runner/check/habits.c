@@ -111,7 +111,9 @@ struct kage_span kage_check_place(const struct kage_draft_command *d, int line, 
     const char *run = d->command.run, *start = part;
     while (start > run && start[-1] != '\n' && part - start < LONG_LINE)
         start--;
-    size_t n = strcspn(start, "\n");
+    size_t n = 0;
+    while (n < LONG_LINE && start[n] && start[n] != '\n')
+        n++;
     bool short_line = part - start < LONG_LINE && n < LONG_LINE;
     if (!short_line || !kage_diags_find(diags, at.loc.file, line, start, n, &whole)) {
         kage_diags_find(diags, at.loc.file, line, part, len, &at);

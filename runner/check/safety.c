@@ -71,17 +71,25 @@ static bool looks_random(const char *value)
     return distinct >= 10 && digits >= 3 && letters >= 3;
 }
 
+static bool is_written(const struct kage_spec_env *e, struct kage_diags *diags)
+{
+    size_t n = strlen(e->value), there = 0;
+    struct kage_span at = {e->loc, (int)n + 1};
+    const char *text = kage_diags_text(diags, &at, &there);
+    size_t quote = text && there > n && strchr("\"'", *text) ? 1 : 0;
+    return text && there >= n + quote && memcmp(text + quote, e->value, n) == 0;
+}
+
 static void check_env(const struct kage_spec_envs *env, struct kage_diags *diags)
 {
     for (size_t i = 0; i < env->n; i++) {
         const struct kage_spec_env *e = &env->items[i];
-        struct kage_span at = {e->loc, KAGE_SPAN_WORD}, written;
+        struct kage_span at = {e->loc, KAGE_SPAN_WORD};
         if (!e->value ||
             !(is_known_token(e->value) || (sounds_secret(e->name) && looks_random(e->value))))
             continue;
         /* what comes out of a variable is not in the file */
-        if (!strchr(e->value, '\n') &&
-            !kage_diags_find(diags, e->loc.file, e->loc.line, e->value, strlen(e->value), &written))
+        if (!strchr(e->value, '\n') && !is_written(e, diags))
             continue;
         struct kage_finding *f = kage_diags_add(diags, K404_SECRET_IN_ENV, at,
                                                 "the value of '%s' looks like a secret", e->name);

@@ -193,8 +193,8 @@ static void on_command_word(struct scan *c)
     }
     c->in_test = word_is(s, "[");
     c->at_command = assigns;
-    size_t n = word_length(s), dollar = strcspn(s, "$\\");
-    skip(c, dollar < n ? dollar : n > 0 ? n : 1);
+    size_t n = strcspn(s, " \t\r\n;&|()<>`\"'$\\"); /* the word, or its part before a '$' */
+    skip(c, n > 0 ? n : 1);
 }
 
 static void open_parens(struct scan *c, size_t n)

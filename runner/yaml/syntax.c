@@ -141,12 +141,15 @@ static int indentation(const char *text, size_t len)
     return 2;
 }
 
+/* Lines mended by one finding; those behind them are the next round's. */
+#define MAX_TABS 1000
+
 /* Where the tabs come first on their line, each is a level. Whoever indents one line with them
  * indents others, too: all are mended at once. */
 static void fix_tabs(const char *text, size_t len, struct kage_finding *f, struct kage_diags *diags)
 {
     int unit = indentation(text, len);
-    for (size_t i = 0; i < len;) {
+    for (size_t i = 0; i < len && f->n_edits < MAX_TABS;) {
         size_t tabs = 0;
         while (i + tabs < len && text[i + tabs] == '\t')
             tabs++;
