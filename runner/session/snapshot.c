@@ -1,4 +1,5 @@
 #include <cjson/cJSON.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,6 +66,36 @@ static void pass_state(struct kage_run *run, const char *command)
     kage_qmp_execute(run->qmp, command, uri, -1, on_done, run);
 }
 
+/* ---- the console ---- */
+
+/* A restored machine does not boot, so what its console said belongs to the template. */
+static void keep_console(const struct kage_run *run)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/console", run->template->folder);
+    KAGE_CLEANUP(kage_closep)
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    /* Without it `kage logs` is shorter, nothing else. */
+    for (size_t i = 0; fd >= 0 && i < run->console.len; i++)
+        if (write(fd, &run->console.ring[(run->console.start + i) % KAGE_CONSOLE_KEEP], 1) < 0)
+            return;
+}
+
+static void recall_console(struct kage_run *run)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/console", run->template->folder);
+    KAGE_CLEANUP(kage_closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    char text[KAGE_CONSOLE_KEEP];
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text);
+
+    if (n <= 0)
+        return;
+    kage_console_add(&run->console, text, (size_t)n);
+    run->console.ready = false; /* that was another machine's word */
+    if (run->options->on_console)
+        run->options->on_console(text, (size_t)n, run->options->user);
+}
+
 /* ---- saving ---- */
 
 static void on_spawned(const struct kage_msg *reply, void *user)
@@ -99,6 +130,7 @@ static void on_status(const struct cJSON *result, const char *error, void *user)
         return;
     if (cJSON_IsString(status) && !strcmp(status->valuestring, "completed")) {
         run->saved = true;
+        keep_console(run);
         kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
     } else if (!cJSON_IsString(status) || !strcmp(status->valuestring, "failed")) {
         const cJSON *why = cJSON_GetObjectItemCaseSensitive(result, "error-desc");
@@ -134,6 +166,7 @@ void kage_snapshot_on_timer(void *user)
 
 void kage_snapshot_restore(struct kage_run *run)
 {
+    recall_console(run);
     ignore_shared_memory(run);
     pass_state(run, "migrate-incoming");
 }

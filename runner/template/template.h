@@ -14,6 +14,7 @@
  *
  *   templates/KEY/ram        the guest's memory, sparse; runs map it privately
  *   templates/KEY/state      the devices' state, as QEMU's migration writes it
+ *   templates/KEY/console    what the machine said while it booted
  *   templates/KEY/meta.json  what it was made from, and the identity of the two files
  *   templates/KEY/lock       shared lock: in use
  *   templates/.new-…         being made; renamed when complete
