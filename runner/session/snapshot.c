@@ -75,10 +75,13 @@ static void keep_console(const struct kage_run *run)
     KAGE_CLEANUP(kage_closep)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 
+    const struct kage_console *c = &run->console;
+    size_t first = c->len < KAGE_CONSOLE_KEEP - c->start ? c->len : KAGE_CONSOLE_KEEP - c->start;
+
     /* Without it `kage logs` is shorter, nothing else. */
-    for (size_t i = 0; fd >= 0 && i < run->console.len; i++)
-        if (write(fd, &run->console.ring[(run->console.start + i) % KAGE_CONSOLE_KEEP], 1) < 0)
-            return;
+    if (fd >= 0 && write(fd, c->ring + c->start, first) == (ssize_t)first && c->len > first &&
+        write(fd, c->ring, c->len - first) < 0)
+        return;
 }
 
 static void recall_console(struct kage_run *run)
