@@ -6,6 +6,7 @@
 static const struct kage_verb verbs[] = {
     {"check", "find mistakes in specs, without running them", kage_verb_check},
     {"explain", "tell more about what check finds", kage_verb_explain},
+    {"init", "write a first spec", kage_verb_init},
     {"plan", "show the machine and the messages a spec would run", kage_verb_plan},
     {"apply", "run a spec in a fresh virtual machine", kage_verb_apply},
     {"start", "start a machine that stays", kage_verb_start},
@@ -21,6 +22,8 @@ static const struct kage_verb verbs[] = {
     {"template", "look at the saved machines that runs start from", kage_verb_template},
     {"image", "build and look at the images machines boot from", kage_verb_image},
     {"schema", "print the JSON Schema of specs", kage_verb_schema},
+    {"completion", "print completion for bash, zsh or fish", kage_verb_completion},
+    {"manual", "print a manual page", kage_verb_manual},
 };
 
 const struct kage_verb *kage_verbs(size_t *n)

@@ -11,6 +11,10 @@ add_test(NAME golden/generated
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/generated.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/generated PROPERTIES LABELS golden TIMEOUT 60)
 
+add_test(NAME golden/pages
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/pages.sh $<TARGET_FILE:kage>)
+set_tests_properties(golden/pages PROPERTIES LABELS golden TIMEOUT 60)
+
 # Debian's Python: it has the modules that apt installs.
 add_test(NAME agreement
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/agreement/agreement.py $<TARGET_FILE:kage>)

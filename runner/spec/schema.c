@@ -11,8 +11,9 @@
 
 /*
  * Two things make this more than a walk over the table. Texts may hold ${…}, whose value nobody
- * knows here, so every pattern has `${` as an alternative ("$${" is no reference). And ranges of sizes and ports have to
- * become patterns: the schema must turn down 127MiB where 128MiB is the least.
+ * knows here, so every pattern has `${` as an alternative ("$${" is no reference). And ranges of
+ * sizes and ports have to become patterns: the schema must turn down 127MiB where 128MiB is the
+ * least.
  */
 #define REFERENCE "(?:^|[^$])\\$\\{"
 
