@@ -40,7 +40,7 @@ demo: image
 test: test-release test-sanitized
 
 test-release:
-	@scripts/setup-debian build run test
+	@scripts/setup-debian build run image test
 	@$(CONFIGURE) -B $(BUILD) -DCMAKE_BUILD_TYPE=RelWithDebInfo -DKAGE_TESTS=ON -DKAGE_WERROR=ON \
 		>/dev/null
 	@$(CMAKE) --build $(BUILD)

@@ -1,9 +1,11 @@
 pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 
 target_sources(kage-core PRIVATE
-  image/builder.c image/built.c image/digest.c image/image.c image/kernel.c image/manifest.c image/rootfs.c image/store.c
-  image/tiny.c image/verified.c)
-target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
+  image/builder.c image/built.c image/digest.c image/download.c image/image.c image/kernel.c
+  image/manifest.c image/progress.c image/remote.c image/rootfs.c image/store.c image/tiny.c
+  image/verified.c)
+target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO PkgConfig::CURL)
 
 # The image builder, next to the programs as it will be once installed.
 set(builder_files build-tiny get-packages modules.conf unpack-kernel)

@@ -9,6 +9,7 @@
 #include "common/base/text.h"
 #include "common/loop/loop.h"
 #include "runner/image/image.h"
+#include "runner/image/progress.h"
 #include "runner/job.h"
 #include "runner/plan/plan.h"
 #include "runner/report/result.h"
@@ -111,13 +112,17 @@ static void on_image_progress(const char *what, void *user)
 {
     const struct options *o = user;
 
-    if (!o->quiet && isatty(STDERR_FILENO))
-        fprintf(stderr, "kage: %s\n", what);
+    if (!o->quiet)
+        kage_image_show(what, false);
 }
 
-static int make_plan(const struct options *o, struct kage_plan **plan, struct kage_error *err)
+static int make_plans(const struct options *o, struct kage_plans *plans, struct kage_error *err)
 {
-    struct kage_job job = {.spec = o->spec, .kernel = o->kernel, .initrd = o->initrd};
+    struct kage_job job = {.spec = o->spec,
+                           .kernel = o->kernel,
+                           .initrd = o->initrd,
+                           .choices = o->choices,
+                           .n_choices = o->n_choices};
     int r;
 
     if (o->plan)

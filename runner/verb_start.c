@@ -9,6 +9,7 @@
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "runner/image/image.h"
+#include "runner/image/progress.h"
 #include "runner/job.h"
 #include "runner/plan/parts.h"
 #include "runner/report/result.h"
@@ -252,8 +253,8 @@ static void on_progress(const char *what, void *user)
 {
     const struct options *o = user;
 
-    if (!o->quiet && isatty(STDERR_FILENO))
-        fprintf(stderr, "kage: %s\n", what);
+    if (!o->quiet)
+        kage_image_show(what, false);
 }
 
 static char *image_name(const struct kage_spec_image *image)

@@ -11,6 +11,7 @@
 #include "runner/image/built.h"
 #include "runner/image/digest.h"
 #include "runner/image/kernel.h"
+#include "runner/image/remote.h"
 #include "runner/image/rootfs.h"
 #include "runner/image/store.h"
 #include "runner/image/tiny.h"
@@ -139,37 +140,65 @@ static int use_rootfs(const char *path, struct kage_image_files *files, struct k
     return 0;
 }
 
-/* A root file system of the store, which has a digest. */
-static int use_stored(const char *folder, const struct kage_manifest *manifest,
-                      struct kage_image_files *files, struct kage_error *err)
+static int require_digest(const struct kage_spec_image *image, const struct kage_image_files *files,
+                          struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *name = kage_printable(files->rootfs, strlen(files->rootfs));
+    char hex[KAGE_SHA256_HEX + 1];
+
+    if (kage_sha256_fd(files->rootfs_fd, name, hex, err) < 0)
+        return -1;
+    if (!strncmp(image->digest, "sha256:", 7) && !strcmp(image->digest + 7, hex))
+        return 0;
+    return kage_error_set(err, KAGE_CLASS_IMAGE,
+                          "'%s' does not have the digest the spec gives: it has sha256:%s", name,
+                          hex);
+}
+
+/* A root file system of the store, with kage's own kernel. */
+static int use_stored(const struct request *r, struct kage_store *store, const char *folder,
+                      const struct kage_manifest *manifest, struct kage_image_files *files,
+                      struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/rootfs", folder);
+    KAGE_CLEANUP(kage_freep) char *boot = NULL;
 
     if (use_rootfs(path, files, err) < 0)
         return -1;
-    return kage_verified(files->rootfs_fd, path, manifest->rootfs.sha256, err);
+    if (kage_verified(files->rootfs_fd, path, manifest->rootfs.sha256, err) < 0)
+        return kage_error_wrap(err, "the image must be made anew (`kage image build %s`)",
+                               manifest->name);
+    if (resolve_tiny(r, store, files, err) < 0)
+        return -1;
+    boot = KAGE_TAKE(files->digest);
+    files->digest = kage_manifest_digest(boot, manifest->rootfs.sha256);
+    return 0;
 }
 
 static int resolve_named(const struct request *r, struct kage_store *store,
                          struct kage_image_files *files, struct kage_error *err)
 {
-    KAGE_CLEANUP(kage_freep) char *folder = NULL, *boot = NULL;
+    KAGE_CLEANUP(kage_freep) char *folder = NULL;
     struct kage_manifest manifest = {0};
     int result;
 
     if (!strcmp(r->image->name, "tiny"))
         return resolve_tiny(r, store, files, err);
-    /* Whether there is such an image shows at once; building tiny for it may take a while. */
     folder = kage_built_resolve(store, r->image->name, r->progress, r->user, &manifest, err);
-    result = folder ? use_stored(folder, &manifest, files, err) : -1;
-    if (result < 0 && folder)
-        kage_error_wrap(err, "build it anew with `kage image build %s`", manifest.name);
-    if (result == 0)
-        result = resolve_tiny(r, store, files, err);
-    if (result == 0) {
-        boot = KAGE_TAKE(files->digest);
-        files->digest = kage_manifest_digest(boot, manifest.rootfs.sha256);
-    }
+    result = folder ? use_stored(r, store, folder, &manifest, files, err) : -1;
+    kage_manifest_done(&manifest);
+    return result;
+}
+
+static int resolve_url(const struct request *r, struct kage_store *store,
+                       struct kage_image_files *files, struct kage_error *err)
+{
+    struct kage_remote remote = {.url = r->image->url, .digest = r->image->digest};
+    struct kage_manifest manifest = {0};
+    KAGE_CLEANUP(kage_freep)
+    char *folder = kage_remote_resolve(store, &remote, r->progress, r->user, &manifest, err);
+    int result = folder ? use_stored(r, store, folder, &manifest, files, err) : -1;
+
     kage_manifest_done(&manifest);
     return result;
 }
@@ -189,9 +218,11 @@ static int resolve(const struct request *r, struct kage_store *store,
         return result;
     case KAGE_IMAGE_PATH:
         result = use_rootfs(r->image->path, files, err);
+        if (result == 0 && r->image->digest)
+            result = require_digest(r->image, files, err);
         break;
     case KAGE_IMAGE_URL:
-        break;
+        return resolve_url(r, store, files, err);
     }
     if (result == 0)
         result = resolve_tiny(r, store, files, err);

@@ -24,6 +24,7 @@ struct kage_store {
 
 #define KAGE_STORE_ID 16
 
+/* Told each stage in a short clause; one that begins with '\r' is a bar, see progress.h. */
 typedef void kage_image_progress(const char *what, void *user);
 
 #define KAGE_STORE_INIT                                                                            \
