@@ -4,6 +4,8 @@ import { LOCKED, Link } from "./link.js";
 import { Tab } from "./tabs.js";
 import * as wire from "./wire.js";
 
+const END_TOLD_AFTER_MS = 1500;
+
 const $ = (id) => document.getElementById(id);
 const link = new Link();
 const tabs = new Map(); // by the shell's number, in the order of the tabs
@@ -182,6 +184,9 @@ function drawMachines() {
   const chosen = vmOf(chosenVm);
   if (chosen && !running.includes(chosen)) {
     listed.unshift(chosen);
+  } else if (!chosen && chosenVm) {
+    const name = tabs.get(selected)?.info.name ?? "machine";
+    listed.unshift({ id: chosenVm, name, state: "gone" });
   }
   const wanted = listed.map((vm) => [vm.id, `${vm.name} (${vm.id})${vm.state === "running" ? "" : ` – ${vm.state}`}`]);
   const shown = [...select.options].map((o) => [o.value, o.textContent]);
@@ -245,10 +250,12 @@ function drawLink(name, text) {
 
 // ---- what kage web says
 
-// Whether a terminal stood at its end when its shell went is told in the terminal itself, too.
+// The end is told in the terminal, too. Why a machine went is known a moment after its shells are.
 function tellEnd(tab) {
-  const [text] = shellText(tab.info);
-  tab.term.write(`\r\n\x1b[2m[${text.replace(/[^\x20-\x7e]/g, "?")}]\x1b[0m\x1b[?25l\r\n`);
+  setTimeout(() => {
+    const text = shellText(tab.info)[0].replace(/[^\x20-\x7e]/g, "?");
+    tab.term.write(`\r\n\x1b[2m[${text}]\x1b[0m\x1b[?25l\r\n`);
+  }, END_TOLD_AFTER_MS);
 }
 
 function onState(next) {
@@ -398,8 +405,8 @@ $("tabs").addEventListener("keydown", (event) => {
 
 $("new").addEventListener("click", () => openShell(chosenVm));
 $("empty-new").addEventListener("click", () => openShell(chosenVm));
-$("copy").addEventListener("click", copy);
 $("paste").addEventListener("click", paste);
+$("copy").addEventListener("click", copy);
 $("theme").addEventListener("click", () => {
   localStorage.setItem("kage-theme", theme() === "dark" ? "light" : "dark");
   applySettings();
@@ -408,6 +415,10 @@ $("reader").addEventListener("click", () => {
   localStorage.setItem("kage-reader", reader() ? "off" : "on");
   applySettings();
 });
+// Whoever clicks goes on typing; whoever came by keyboard stays where they are.
+for (const id of ["copy", "theme", "reader"]) {
+  $(id).addEventListener("click", (event) => event.detail && tabs.get(selected)?.term.focus());
+}
 system.addEventListener("change", applySettings);
 
 // Choosing a machine goes to a shell on it, the first one if there are several.

@@ -55,7 +55,7 @@ static char *copy_header(struct lws *wsi, enum lws_token_indexes token)
     if (len <= 0)
         return NULL;
     text = kage_alloc((size_t)len + 1);
-    if (lws_hdr_copy(wsi, text, len + 1, token) < 0)
+    if (lws_hdr_copy(wsi, text, len + 1, token) < 0 || strlen(text) != (size_t)len)
         strcpy(text, "?"); /* as wrong as a header can be, and not absent */
     return text;
 }

@@ -94,6 +94,7 @@ static void hold(struct view *v, struct kage_web_shell *shell, bool held)
     kage_web_shell_hold(shell, held);
 }
 
+/* Says where output goes on, or begins again. */
 static void send_from(struct kage_web_page *p, const struct view *v,
                       const struct kage_web_shell *shell, bool reset)
 {
@@ -254,6 +255,8 @@ static void on_attach(struct kage_web_page *p, struct kage_web_shell *shell, con
     v->sent = v->acked = reset ? first_line(shell) : have;
     send_from(p, v, shell, reset);
     pump(p, v, shell);
+    if (reset && v->sent) /* what set the screen up may be forgotten */
+        kage_web_shell_redraw(shell);
 }
 
 static void on_input(struct kage_web_page *p, struct kage_web_shell *shell, const uint8_t *data,

@@ -143,6 +143,16 @@ void kage_web_shell_resize(struct kage_web_shell *s, uint16_t rows, uint16_t col
         send_size(s);
 }
 
+void kage_web_shell_redraw(struct kage_web_shell *s)
+{
+    if (!s->handle)
+        return;
+    s->rows++;
+    send_size(s);
+    s->rows--;
+    send_size(s);
+}
+
 /* ---- its start ---- */
 
 static void on_spawned(const struct kage_msg *reply, void *user)

@@ -62,6 +62,8 @@ struct kage_web_shell_status kage_web_shell_status(const struct kage_web_shell *
 int kage_web_shell_input(struct kage_web_shell *shell, const void *data, size_t len);
 size_t kage_web_shell_credit(const struct kage_web_shell *shell);
 void kage_web_shell_resize(struct kage_web_shell *shell, uint16_t rows, uint16_t cols);
+/* Has a full-screen program paint again, by a change of size and back. */
+void kage_web_shell_redraw(struct kage_web_shell *shell);
 
 /* Output is there from offset start to offset end. */
 uint64_t kage_web_shell_start(const struct kage_web_shell *shell);
