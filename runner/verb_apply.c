@@ -116,13 +116,9 @@ static void on_image_progress(const char *what, void *user)
         kage_image_show(what, false);
 }
 
-static int make_plans(const struct options *o, struct kage_plans *plans, struct kage_error *err)
+static int make_plan(const struct options *o, struct kage_plan **plan, struct kage_error *err)
 {
-    struct kage_job job = {.spec = o->spec,
-                           .kernel = o->kernel,
-                           .initrd = o->initrd,
-                           .choices = o->choices,
-                           .n_choices = o->n_choices};
+    struct kage_job job = {.spec = o->spec, .kernel = o->kernel, .initrd = o->initrd};
     int r;
 
     if (o->plan)
