@@ -159,6 +159,20 @@ static int make_tmpfs(int64_t size, bool read_only, struct kage_refusal *why)
     return create(fs, read_only, "a tmpfs", why);
 }
 
+/* For every user to write to, as a tmpfs is, and empty: databases want their folder so. On a disk
+ * that has been used before neither changes anything that matters. */
+static int make_disk(const struct kage_guest *guest, const char *serial, bool read_only,
+                     struct kage_refusal *why)
+{
+    int mnt = kage_disk_mount(guest, serial, read_only, why);
+
+    if (mnt >= 0 && !read_only) {
+        fchmodat(mnt, ".", 01777, 0);
+        unlinkat(mnt, "lost+found", AT_REMOVEDIR);
+    }
+    return mnt;
+}
+
 static int make(const struct kage_guest *guest, const struct kage_msg *m, struct kage_refusal *why)
 {
     const char *fs = m->mount.fs ? m->mount.fs : "9p";
@@ -171,7 +185,7 @@ static int make(const struct kage_guest *guest, const struct kage_msg *m, struct
     if (!strcmp(fs, "9p"))
         return make_9p(guest, tag, m->mount.read_only, why);
     if (!strcmp(fs, "disk"))
-        return kage_disk_mount(guest, tag, m->mount.read_only, why);
+        return make_disk(guest, tag, m->mount.read_only, why);
     return kage_refuse(why, KAGE_RPC_INVALID_PARAMS, 0,
                        "field 'fs' must be \"9p\", \"tmpfs\" or \"disk\"");
 }

@@ -1,1 +1,2 @@
-target_sources(kage-core PRIVATE qemu/console.c qemu/jail.c qemu/process.c qemu/qmp.c)
+target_sources(kage-core PRIVATE qemu/console.c qemu/jail.c qemu/process.c qemu/qmp.c
+  qemu/scratch.c)

@@ -20,6 +20,7 @@
 #include "common/base/buf.h"
 #include "common/base/text.h"
 #include "runner/qemu/jail.h"
+#include "runner/qemu/scratch.h"
 
 /* What the child gives back through the start pipe when it cannot become QEMU. */
 struct start_failure {
@@ -86,22 +87,6 @@ static int open_shares(const struct kage_plan *plan, struct inheritance *in, str
         in->shares[in->n_shares++] = fd;
         snprintf(in->share_numbers[i], sizeof in->share_numbers[i], "%d", fd);
     }
-    return 0;
-}
-
-static int open_scratch(const struct kage_plan *plan, int *fd, struct kage_error *err)
-{
-    const char *folder = getenv("TMPDIR");
-
-    if (!plan->disk)
-        return 0;
-    /* A file without a name: it is gone with the last process that has it open. */
-    if (!folder || *folder != '/')
-        folder = "/var/tmp";
-    *fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (*fd < 0 || ftruncate(*fd, (off_t)plan->disk) < 0)
-        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make the scratch disk in %s",
-                                folder);
     return 0;
 }
 
@@ -365,7 +350,7 @@ static int start(const struct kage_plan *plan, const struct kage_image_files *fi
     if (socket_pair(&qemu->qmp_fd, &in->qmp, err) < 0 ||
         socket_pair(&qemu->console_fd, &in->console, err) < 0 ||
         make_token(qemu, &in->token, err) < 0 || open_shares(plan, in, err) < 0 ||
-        open_scratch(plan, &in->scratch, err) < 0)
+        (plan->disk && kage_scratch_make(plan->disk, &in->scratch, err) < 0))
         return -1;
     if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make a pipe");
