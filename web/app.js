@@ -116,6 +116,7 @@ function drawTabs() {
       return item;
     }),
   );
+  $(`tab-${selected}`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
   if (focused) {
     $(`tab-${selected}`)?.focus();
   }
@@ -362,13 +363,15 @@ async function copy() {
   }
 }
 
+// The terminal has the keyboard before the browser has the text, or Enter would press the button.
 async function paste() {
+  const term = tabs.get(selected)?.term;
+  term?.focus();
   try {
-    tabs.get(selected)?.term.paste(await navigator.clipboard.readText());
+    term?.paste(await navigator.clipboard.readText());
   } catch {
     hint("The browser did not let the page paste; use its own paste");
   }
-  tabs.get(selected)?.term.focus();
 }
 
 const shortcuts = {

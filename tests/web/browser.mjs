@@ -81,7 +81,9 @@ test("two tabs are two shells", async () => {
 });
 
 test("a picture of it", async () => {
-  await screen.run("clear; uname -srm; ls --color /", /var/);
+  await screen.type("clear; uname -srm; ls --color /; ");
+  await screen.run("for c in 1 2 3 4 5 6 7; do printf \"\\033[3${c}m colour $c\"; done; printf '\\033[0m\\n'", /colour 7$/m);
+  await screen.run("grep -c processor /proc/cpuinfo; free -m", /Swap/);
   await picture("web-terminal");
 });
 
@@ -148,6 +150,7 @@ test("copy and paste", async () => {
   assert.equal(await screen.page.evaluate(() => navigator.clipboard.readText()), "swordfish");
   await screen.type("clear; echo pasted ");
   await screen.page.getByRole("button", { name: "Paste" }).click();
+  await screen.shows(/pasted swordfish$/);
   await screen.run("", /^pasted swordfish$/m);
 });
 
@@ -238,6 +241,21 @@ test("the exit of a shell is told with its code, and with its signal", async () 
   await screen.newShell();
   await screen.type("kill -9 $$\n");
   await screen.tells("status-shell", /^killed by signal 9$/);
+});
+
+test("many tabs do not push the rest out of the window", async () => {
+  for (let i = 0; i < 6; i += 1) {
+    await screen.newShell();
+  }
+  const right = (id) => screen.page.locator(id).evaluate((e) => e.getBoundingClientRect().right);
+  for (const id of ["#theme", "#new", "#status-size", "[role=tab][aria-selected=true]"]) {
+    assert.ok((await right(id)) <= 1000, `${id} ends at ${await right(id)}`);
+  }
+  for (let i = 0; i < 6; i += 1) {
+    const count = await screen.page.locator("[role=tab]").count();
+    await screen.page.getByRole("button", { name: /^Close tiny/ }).last().click();
+    await until("a tab less", async () => (await screen.page.locator("[role=tab]").count()) < count);
+  }
 });
 
 test("a used address lets nobody else in", async () => {
