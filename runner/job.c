@@ -21,29 +21,109 @@ static void show_findings(struct kage_diags *diags)
     kage_buf_done(&text);
 }
 
-static int plan_spec(const struct kage_job *job, struct kage_spec *spec, struct kage_plan **ret,
-                     struct kage_error *err)
-{
-    struct kage_host_facts facts = {0};
-    int r = 0;
+/* The facts are looked up once for all jobs that ask the same of the host. */
+struct host {
+    struct kage_host_facts facts;
+    bool known;
+    enum kage_arch arch;
+    enum kage_accel accel;
+};
 
-    if (job->kernel)
-        r = kage_plan_use_kernel(spec, job->kernel, job->initrd, err);
-    if (job->no_commands)
-        spec->n_commands = 0;
-    if (r == 0)
-        r = job->host ? kage_host_read(job->host, &facts, err)
-                      : kage_host_probe(spec->machine.arch, spec->machine.accel, &facts, err);
-    if (r == 0)
-        r = kage_plan_make(spec, &facts, ret, err);
-    kage_host_facts_done(&facts);
+static int look_at_host(const struct kage_job *job, const struct kage_spec *spec, struct host *host,
+                        struct kage_error *err)
+{
+    int r;
+
+    if (host->known &&
+        (job->host || (host->arch == spec->machine.arch && host->accel == spec->machine.accel)))
+        return 0;
+    if (host->known)
+        kage_host_facts_done(&host->facts);
+    host->facts = (struct kage_host_facts){0};
+    r = job->host ? kage_host_read(job->host, &host->facts, err)
+                  : kage_host_probe(spec->machine.arch, spec->machine.accel, &host->facts, err);
+    host->known = r == 0;
+    host->arch = spec->machine.arch;
+    host->accel = spec->machine.accel;
     return r;
 }
 
-int kage_job_plan(const struct kage_job *job, struct kage_plan **ret, struct kage_error *err)
+static int plan_spec(const struct kage_job *job, struct kage_spec *spec, struct host *host,
+                     struct kage_plan **ret, struct kage_error *err)
+{
+    if (job->kernel && kage_plan_use_kernel(spec, job->kernel, job->initrd, err) < 0)
+        return -1;
+    if (job->no_commands)
+        spec->n_commands = spec->n_artifacts = 0;
+    if (look_at_host(job, spec, host, err) < 0)
+        return -1;
+    return kage_plan_make(spec, &host->facts, ret, err);
+}
+
+static int fail_choice(const struct kage_job *job, struct kage_error *err)
+{
+    struct kage_buf text = {0};
+
+    for (size_t i = 0; i < job->n_choices; i++)
+        kage_buf_addf(&text, "%s%s", i ? " and " : "", job->choices[i]);
+    kage_error_set(err, KAGE_CLASS_SPEC, "no job of the matrix has %s", text.data);
+    kage_buf_done(&text);
+    return -1;
+}
+
+static int plan_specs(const struct kage_job *job, struct kage_spec *first, struct kage_plans *ret,
+                      struct kage_error *err)
+{
+    struct host host = {0};
+    size_t n = 0;
+    int r = 0;
+
+    for (const struct kage_spec *s = first; s; s = s->next_job)
+        n++;
+    ret->items = kage_alloc(n * sizeof(*ret->items));
+    for (struct kage_spec *s = first; s && r == 0; s = s->next_job) {
+        if (!kage_choices_match(s->matrix, s->n_matrix, job->choices, job->n_choices))
+            continue;
+        r = plan_spec(job, s, &host, &ret->items[ret->n], err);
+        ret->n += r == 0;
+    }
+    if (r == 0 && ret->n == 0)
+        r = fail_choice(job, err);
+    if (host.known)
+        kage_host_facts_done(&host.facts);
+    return r;
+}
+
+int kage_job_read_plans(const char *path, const struct kage_job *job, struct kage_plans *ret,
+                        struct kage_error *err)
+{
+    struct kage_plans all = {0};
+    size_t kept = 0;
+
+    if (kage_plans_read(path, &all, err) < 0)
+        return -1;
+    for (size_t i = 0; i < all.n; i++) {
+        struct kage_plan *plan = all.items[i];
+
+        if (kage_choices_match(plan->matrix, plan->n_matrix, job->choices, job->n_choices))
+            all.items[kept++] = plan;
+        else
+            kage_plan_free(plan);
+    }
+    all.n = kept;
+    if (!kept) {
+        kage_plans_done(&all);
+        return fail_choice(job, err);
+    }
+    *ret = all;
+    return 0;
+}
+
+int kage_job_plans(const struct kage_job *job, struct kage_plans *ret, struct kage_error *err)
 {
     struct kage_diags *diags = kage_diags_new();
     struct kage_spec *spec = NULL;
+    struct kage_plans plans = {0};
     KAGE_CLEANUP(kage_freep) char *here = job->text ? realpath(".", NULL) : NULL;
     int r;
 
@@ -55,14 +135,34 @@ int kage_job_plan(const struct kage_job *job, struct kage_plan **ret, struct kag
     if (r > 0 || job->show_warnings)
         show_findings(diags);
     if (r == 0)
-        r = plan_spec(job, spec, ret, err);
+        r = plan_specs(job, spec, &plans, err);
     /* The location borrows its file name from the spec, which ends here. */
     if (r < 0 && err->loc.file) {
         if (err->loc.line > 0)
             kage_error_wrap(err, "%s:%d:%d", err->loc.file, err->loc.line, err->loc.col);
         err->loc = (struct kage_loc){0};
     }
+    if (r == 0)
+        *ret = plans;
+    else
+        kage_plans_done(&plans);
     kage_spec_free(spec);
     kage_diags_free(diags);
+    return r;
+}
+
+int kage_job_plan(const struct kage_job *job, struct kage_plan **ret, struct kage_error *err)
+{
+    struct kage_plans plans = {0};
+    int r = kage_job_plans(job, &plans, err);
+
+    if (r == 0 && plans.n > 1)
+        r = kage_error_set(err, KAGE_CLASS_SPEC, "%s has a matrix of %zu jobs, and this takes one",
+                           job->spec, plans.n);
+    if (r == 0) {
+        *ret = plans.items[0];
+        plans.n = 0;
+    }
+    kage_plans_done(&plans);
     return r;
 }

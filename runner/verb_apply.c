@@ -23,10 +23,13 @@ static const char help[] =
     "       kage apply [options] --plan FILE\n"
     "\n"
     "Runs the spec FILE ('-' for standard input) in a fresh virtual machine: its commands' output\n"
-    "comes out as it is written, and the exit code is the job's verdict.\n"
+    "comes out as it is written, and the exit code is the job's verdict. The jobs of a matrix run\n"
+    "one after another, and the verdict is that of the first one that does not pass.\n"
     "\n"
     "options:\n"
     "  --plan FILE    run a plan that `kage plan --format=json` wrote instead of a spec\n"
+    "  --matrix AXIS=VALUE\n"
+    "                 run only the jobs of the matrix with this value; can be given again\n"
     "  --result FILE  write the verdict and each command's outcome as JSON\n"
     "  --junit FILE   write the same as JUnit XML\n"
     "  --kernel FILE  boot this kernel instead of the image's\n"
@@ -40,6 +43,8 @@ static const char help[] =
     "no verdict (spec, host, image, boot, guest), 130, 143 or 129 on INT, TERM or HUP.\n";
 
 struct options {
+    char *choices[16];
+    size_t n_choices;
     const char *spec, *plan, *result, *junit, *kernel, *initrd;
     bool quiet, cold, help;
 };
@@ -47,15 +52,11 @@ struct options {
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"plan", required_argument, NULL, 'p'},
-        {"result", required_argument, NULL, 'r'},
-        {"junit", required_argument, NULL, 'j'},
-        {"kernel", required_argument, NULL, 'k'},
-        {"initrd", required_argument, NULL, 'i'},
-        {"cold", no_argument, NULL, 'c'},
-        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {0},
+        {"plan", required_argument, NULL, 'p'},   {"result", required_argument, NULL, 'r'},
+        {"junit", required_argument, NULL, 'j'},  {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'}, {"cold", no_argument, NULL, 'c'},
+        {"quiet", no_argument, NULL, 'q'},        {"matrix", required_argument, NULL, 'm'},
+        {"help", no_argument, NULL, 'h'},         {0},
     };
     int c;
 
@@ -80,6 +81,11 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'c':
             o->cold = true;
+            break;
+        case 'm':
+            if (o->n_choices == sizeof(o->choices) / sizeof(o->choices[0]))
+                return kage_usage(argv[0], "--matrix is given too often");
+            o->choices[o->n_choices++] = optarg;
             break;
         case 'q':
             o->quiet = true;
@@ -116,33 +122,45 @@ static void on_image_progress(const char *what, void *user)
         kage_image_show(what, false);
 }
 
-static int make_plan(const struct options *o, struct kage_plan **plan, struct kage_error *err)
+static int make_plans(const struct options *o, struct kage_plans *plans, struct kage_error *err)
 {
-    struct kage_job job = {.spec = o->spec, .kernel = o->kernel, .initrd = o->initrd};
+    struct kage_job job = {.spec = o->spec,
+                           .kernel = o->kernel,
+                           .initrd = o->initrd,
+                           .choices = o->choices,
+                           .n_choices = o->n_choices};
     int r;
 
     if (o->plan)
-        return kage_plan_read(o->plan, plan, err);
-    r = kage_job_plan(&job, plan, err);
+        return kage_job_read_plans(o->plan, &job, plans, err);
+    r = kage_job_plans(&job, plans, err);
     if (r > 0)
         r = kage_error_set(err, KAGE_CLASS_SPEC, "the spec has errors; nothing was run");
     return r;
 }
 
-static int run(struct options *o, struct kage_plan **plan, struct kage_result *result,
-               uint64_t started_ms, struct kage_error *err)
+static void set_failure(struct kage_result *result, struct kage_error *err)
 {
+    result->class = err->class;
+    result->exit_code = kage_result_exit_code(err->class, 0, 0);
+    result->message = KAGE_TAKE(err->message);
+    result->loc = err->loc;
+    kage_error_done(err);
+}
+
+static void run_job(struct options *o, const struct kage_plan *plan, uint64_t started_ms,
+                    struct kage_result *result)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
     struct kage_image_files files = {0};
     struct kage_run_options options = {
         .progress = !o->quiet && isatty(STDERR_FILENO), .cold = o->cold, .started_ms = started_ms};
-    int r = make_plan(o, plan, err);
 
-    if (r == 0)
-        r = kage_image_resolve(&(*plan)->image, (*plan)->arch, on_image_progress, o, &files, err);
-    if (r == 0)
-        kage_run(*plan, &files, &options, result);
+    if (kage_image_resolve(&plan->image, plan->arch, on_image_progress, o, &files, &err) < 0)
+        set_failure(result, &err);
+    else
+        kage_run(plan, &files, &options, result);
     kage_image_files_done(&files);
-    return r;
 }
 
 /* ---- the verdict ---- */
@@ -166,27 +184,65 @@ static void print_verdict(const struct options *o, const struct kage_plan *plan,
         fprintf(stderr, "kage: %s\n", r->message);
 }
 
+/* The jobs one after another: what follows a header on standard error is that job's output. */
+static void run_jobs(struct options *o, const struct kage_plans *plans, uint64_t started_ms,
+                     struct kage_result *results)
+{
+    bool interrupted = false;
+
+    for (size_t i = 0; i < plans->n; i++) {
+        KAGE_CLEANUP(kage_freep) char *label = kage_plan_label(plans->items[i]);
+        KAGE_CLEANUP(kage_freep) char *shown = kage_printable(label, strlen(label));
+
+        if (interrupted) {
+            results[i].class = KAGE_CLASS_INTERRUPTED;
+            results[i].exit_code = results[i - 1].exit_code;
+            results[i].message = kage_strdup("not run: the run was interrupted");
+            continue;
+        }
+        if (plans->n > 1 && !o->quiet)
+            fprintf(stderr, "kage: job %zu of %zu: %s\n", i + 1, plans->n, shown);
+        run_job(o, plans->items[i], i ? kage_now_ms() : started_ms, &results[i]);
+        print_verdict(o, plans->items[i], &results[i]);
+        interrupted = results[i].class == KAGE_CLASS_INTERRUPTED;
+    }
+}
+
+static void print_summary(const struct options *o, const struct kage_plans *plans,
+                          const struct kage_result *results)
+{
+    size_t failed = 0;
+
+    for (size_t i = 0; i < plans->n; i++)
+        failed += results[i].class != KAGE_CLASS_NONE;
+    if (plans->n > 1 && failed)
+        fprintf(stderr, "kage: %zu of %zu jobs did not pass\n", failed, plans->n);
+    else if (plans->n > 1 && !o->quiet)
+        fprintf(stderr, "kage: all %zu jobs passed\n", plans->n);
+}
+
 /* A report that cannot be written must not look like a run that passed. */
-static void write_reports(const struct options *o, const struct kage_plan *plan,
-                          struct kage_result *r)
+static int write_reports(const struct options *o, const struct kage_plans *plans,
+                         const struct kage_result *results, int code)
 {
     struct kage_error err = KAGE_ERROR_INIT;
 
-    if ((o->result && kage_result_write(o->result, plan, r, &err) < 0) ||
-        (o->junit && kage_result_write_junit(o->junit, plan, r, &err) < 0)) {
+    if ((o->result && kage_results_write(o->result, plans, results, &err) < 0) ||
+        (o->junit && kage_results_write_junit(o->junit, plans, results, &err) < 0)) {
         fprintf(stderr, "kage: %s\n", err.message);
-        if (r->exit_code == 0)
-            r->exit_code = EXIT_NO_VERDICT;
+        if (code == 0)
+            code = EXIT_NO_VERDICT;
     }
     kage_error_done(&err);
+    return code;
 }
 
 int kage_verb_apply(int argc, char **argv)
 {
     uint64_t started_ms = kage_now_ms();
     struct kage_error err = KAGE_ERROR_INIT;
-    struct kage_plan *plan = NULL;
-    struct kage_result result = {0};
+    struct kage_plans plans = {0};
+    struct kage_result *results;
     struct options o = {0};
     int code;
 
@@ -196,17 +252,21 @@ int kage_verb_apply(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (run(&o, &plan, &result, started_ms, &err) < 0) {
-        result.class = err.class;
-        result.exit_code = kage_result_exit_code(err.class, 0, 0);
-        result.message = KAGE_TAKE(err.message);
-        result.loc = err.loc;
+    if (make_plans(&o, &plans, &err) < 0) {
+        results = kage_alloc(sizeof *results);
+        set_failure(results, &err);
+        print_verdict(&o, NULL, results);
+    } else {
+        results = kage_alloc(plans.n * sizeof *results);
+        run_jobs(&o, &plans, started_ms, results);
+        print_summary(&o, &plans, results);
     }
-    print_verdict(&o, plan, &result);
-    write_reports(&o, plan, &result);
-    code = result.exit_code;
-    kage_result_done(&result);
-    kage_plan_free(plan);
+    code = kage_results_verdict(results, plans.n ? plans.n : 1)->exit_code;
+    code = write_reports(&o, &plans, results, code);
+    for (size_t i = 0; i < plans.n || i < 1; i++)
+        kage_result_done(&results[i]);
+    free(results);
+    kage_plans_done(&plans);
     kage_error_done(&err);
     return code;
 }

@@ -28,6 +28,7 @@ static const char help[] =
     "                       {\"os\": \"linux\", \"arch\": \"x86_64\", \"accelerators\": "
     "[\"kvm\"]}\n"
     "  --kernel FILE        boot this kernel instead of the image's\n"
+    "  --matrix AXIS=VALUE  only the jobs with this value; can be given again\n"
     "  --initrd FILE        with --kernel: use this initramfs instead of kage's own\n"
     "  -h, --help           show this help\n"
     "\n"
@@ -37,15 +38,21 @@ static const char help[] =
 
 struct options {
     const char *spec, *host, *kernel, *initrd;
+    char *choices[16];
+    size_t n_choices;
     bool json, help;
 };
 
 static int parse(int argc, char **argv, struct options *o)
 {
     static const struct option longs[] = {
-        {"format", required_argument, NULL, 'f'}, {"host", required_argument, NULL, 'H'},
-        {"kernel", required_argument, NULL, 'k'}, {"initrd", required_argument, NULL, 'i'},
-        {"help", no_argument, NULL, 'h'},         {0},
+        {"format", required_argument, NULL, 'f'},
+        {"host", required_argument, NULL, 'H'},
+        {"kernel", required_argument, NULL, 'k'},
+        {"initrd", required_argument, NULL, 'i'},
+        {"matrix", required_argument, NULL, 'm'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     int c;
 
@@ -67,6 +74,11 @@ static int parse(int argc, char **argv, struct options *o)
         case 'i':
             o->initrd = optarg;
             break;
+        case 'm':
+            if (o->n_choices == sizeof(o->choices) / sizeof(o->choices[0]))
+                return kage_usage(argv[0], "--matrix is given too often");
+            o->choices[o->n_choices++] = optarg;
+            break;
         case 'h':
             o->help = true;
             return 0;
@@ -86,15 +98,17 @@ static int parse(int argc, char **argv, struct options *o)
     return 0;
 }
 
-static int print(const struct options *o, const struct kage_plan *plan)
+static int print(const struct options *o, const struct kage_plans *plans)
 {
     struct kage_buf text = {0};
     bool written;
 
     if (o->json)
-        kage_plan_print_json(plan, &text);
-    else
-        kage_plan_print_human(plan, &text);
+        kage_plans_print_json(plans, &text);
+    for (size_t i = 0; i < plans->n && !o->json; i++) {
+        kage_buf_adds(&text, i ? "\n" : "");
+        kage_plan_print_human(plans->items[i], &text);
+    }
     written = fwrite(text.data, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
     kage_buf_done(&text);
     if (!written)
@@ -105,7 +119,7 @@ static int print(const struct options *o, const struct kage_plan *plan)
 int kage_verb_plan(int argc, char **argv)
 {
     struct kage_error err = KAGE_ERROR_INIT;
-    struct kage_plan *plan = NULL;
+    struct kage_plans plans = {0};
     struct kage_job job = {.show_warnings = true};
     struct options o = {0};
     int code;
@@ -120,16 +134,18 @@ int kage_verb_plan(int argc, char **argv)
     job.kernel = o.kernel;
     job.initrd = o.initrd;
     job.host = o.host;
-    code = kage_job_plan(&job, &plan, &err);
+    job.choices = o.choices;
+    job.n_choices = o.n_choices;
+    code = kage_job_plans(&job, &plans, &err);
     if (code == 0)
-        code = print(&o, plan);
+        code = print(&o, &plans);
     else if (code > 0)
         code = EXIT_FINDINGS;
     else
         code = err.class == KAGE_CLASS_SPEC ? EXIT_USAGE : EXIT_NO_VERDICT;
     if (err.message)
         fprintf(stderr, "kage plan: %s\n", err.message);
-    kage_plan_free(plan);
+    kage_plans_done(&plans);
     kage_error_done(&err);
     return code;
 }

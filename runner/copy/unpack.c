@@ -39,6 +39,8 @@ struct unpack {
     uint64_t used;
     struct folder *folders;
     size_t n_folders, cap_folders;
+    ino_t *made; /* files, where hard links to others are refused */
+    size_t n_made, cap_made;
     char *chunk;
 };
 
@@ -63,8 +65,9 @@ static int charge(struct unpack *u, uint64_t bytes, struct kage_error *err)
 
     if (bytes > max || u->used > max - bytes)
         return kage_error_set(err, KAGE_CLASS_HOST,
-                              "more came from the guest than --max-size allows (%llu bytes, %u for "
-                              "each file)",
+                              "more came from the guest than %s allows (%llu bytes, %u for each "
+                              "file)",
+                              u->where->limit ? u->where->limit : "--max-size",
                               (unsigned long long)max, KAGE_UNPACK_ENTRY_COST);
     u->used += bytes;
     return 0;
@@ -80,6 +83,14 @@ static int add_part(struct place *ret, char *part)
     return 0;
 }
 
+static bool has_control(const char *untrusted_name)
+{
+    for (const char *p = untrusted_name; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return true;
+    return false;
+}
+
 static int map_name(const struct unpack *u, const char *untrusted_name, struct place *ret,
                     struct kage_error *err)
 {
@@ -89,6 +100,8 @@ static int map_name(const struct unpack *u, const char *untrusted_name, struct p
     *ret = (struct place){.text = kage_strdup(untrusted_name)};
     if (untrusted_name[0] == '/')
         return fail(0, "accept the absolute name", untrusted_name, err);
+    if (u->where->plain && has_control(untrusted_name))
+        return fail(0, "accept control characters in the name", untrusted_name, err);
     if (*u->where->top)
         add_part(ret, (char *)u->where->top);
     for (char *part = strtok_r(ret->text, "/", &save); part; part = strtok_r(NULL, "/", &save)) {
@@ -198,6 +211,25 @@ static int copy_data(struct unpack *u, int fd, const char *name, int64_t size,
     return ftruncate(fd, size) < 0 ? fail(errno, "write", name, err) : 0;
 }
 
+static void note_made(struct unpack *u, int fd)
+{
+    struct stat st;
+
+    if (!u->where->plain || fstat(fd, &st) < 0)
+        return;
+    u->made = kage_array_grow(u->made, &u->cap_made, u->n_made + 1, sizeof *u->made);
+    u->made[u->n_made++] = st.st_ino;
+}
+
+/* Whether a file came out of this archive, and was not there before. */
+static bool was_made(const struct unpack *u, ino_t ino)
+{
+    for (size_t i = 0; i < u->n_made; i++)
+        if (u->made[i] == ino)
+            return true;
+    return !u->where->plain;
+}
+
 static int unpack_file(struct unpack *u, struct archive_entry *e, int dir, const char *part,
                        const char *name, struct kage_error *err)
 {
@@ -209,6 +241,7 @@ static int unpack_file(struct unpack *u, struct archive_entry *e, int dir, const
     fd = make_file(dir, part);
     if (fd < 0)
         return fail(errno, "make the file", name, err);
+    note_made(u, fd);
     if (copy_data(u, fd, name, size, err) < 0)
         return -1;
     return finish_file(fd, archive_entry_perm(e), mtime_of(e)) < 0
@@ -240,7 +273,7 @@ static int unpack_hard_link(struct unpack *u, struct archive_entry *e, int dir, 
         return -1;
     if (from < 0 || fstat(from, &st) < 0)
         return fail(errno, "find what is linked to by", name, err);
-    if (!S_ISREG(st.st_mode))
+    if (!S_ISREG(st.st_mode) || !was_made(u, st.st_ino))
         return fail(0, "copy what is linked to by", name, err);
     if (charge(u, (uint64_t)st.st_size, err) < 0)
         return -1;
@@ -299,11 +332,14 @@ static int unpack_at(struct unpack *u, struct archive_entry *e, const struct pla
     case AE_IFDIR:
         return unpack_folder(u, e, dir, part, name, err);
     case AE_IFLNK:
-        return unpack_link(e, dir, part, name, err);
+        if (!u->where->plain)
+            return unpack_link(e, dir, part, name, err);
+        break;
     default:
-        u->done.left_out++;
-        return 0;
+        break;
     }
+    u->done.left_out++;
+    return 0;
 }
 
 static int unpack_entry(struct unpack *u, struct archive_entry *e, struct kage_error *err)
@@ -392,6 +428,7 @@ int kage_unpack(const struct kage_unpack *where, int fd, struct kage_unpacked *r
     for (size_t i = 0; i < u.n_folders; i++)
         free(u.folders[i].path);
     free(u.folders);
+    free(u.made);
     free(u.chunk);
     archive_read_free(u.archive);
     return r;

@@ -13,6 +13,8 @@ struct kage_unpack {
     const char *top;    /* what takes its place: one part, or "" for the folder itself */
     bool top_is_folder; /* the user said so: a file there is an error */
     uint64_t max_size;  /* bytes, and KAGE_UNPACK_ENTRY_COST for each entry */
+    const char *limit;  /* what to call that limit; NULL: --max-size */
+    bool plain; /* links are left out, hard links only to what came before, names are text */
 };
 
 /* About what the smallest file takes on a disk: so one limit bounds bytes and number. */
@@ -20,7 +22,7 @@ struct kage_unpack {
 
 struct kage_unpacked {
     uint64_t entries;
-    uint64_t left_out; /* devices, FIFOs, sockets */
+    uint64_t left_out; /* devices, FIFOs, sockets; links, where they are not wanted */
 };
 
 /*

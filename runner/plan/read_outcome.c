@@ -160,6 +160,9 @@ static void read_ready(const struct cJSON *item, const char *path, const struct 
         ready->payload = kage_plan_read_payload(&o, "payload", KAGE_MSG_SPAWN, id);
     else
         ready->payload = kage_plan_read_payload(&o, "payload", KAGE_MSG_PROBE, 0);
+    for (size_t i = 0; ready->kind == KAGE_READY_EXEC && ready->payload && i < step->n_secrets; i++)
+        if (!has_place(ready->payload, step->secrets[i]))
+            kage_json_fail(&o, "payload", "has no place for a secret of its command");
     if (ready->text && !*ready->text)
         kage_json_fail(&o, "text", "is empty");
     outer->failed |= o.failed;

@@ -16,12 +16,20 @@
 #include "common/base/text.h"
 #include "runner/plan/parts.h"
 #include "runner/report/mask.h"
+#include "runner/report/parts.h"
 
 static const char *const status_names[] = {
     [KAGE_COMMAND_NOT_RUN] = "not-run", [KAGE_COMMAND_PASSED] = "passed",
     [KAGE_COMMAND_FAILED] = "failed",   [KAGE_COMMAND_TIMED_OUT] = "timed-out",
     [KAGE_COMMAND_LOST] = "lost",
 };
+static const char *const artifact_names[] = {
+    [KAGE_ARTIFACT_NOT_WANTED] = "not-wanted",
+    [KAGE_ARTIFACT_COPIED] = "copied",
+    [KAGE_ARTIFACT_MISSING] = "missing",
+    [KAGE_ARTIFACT_FAILED] = "failed",
+};
+static_assert(sizeof artifact_names / sizeof *artifact_names == KAGE_ARTIFACT_STATUS_COUNT, "");
 static_assert(sizeof status_names / sizeof *status_names == KAGE_COMMAND_STATUS_COUNT, "");
 
 #define EXIT_TIMEOUT 124    /* as timeout(1) */
@@ -46,7 +54,7 @@ int kage_result_exit_code(enum kage_class class, int command_code, int signal)
 }
 
 /* Writes a file beside `path` and renames it, so that a reader never sees half a report. */
-static int write_file(const char *path, const struct kage_buf *text, struct kage_error *err)
+int kage_report_write_file(const char *path, const struct kage_buf *text, struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *part = kage_asprintf("%s.part-%ld", path, (long)getpid());
     KAGE_CLEANUP(kage_closep) int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
@@ -75,7 +83,7 @@ static int write_file(const char *path, const struct kage_buf *text, struct kage
 }
 
 /* The plan's spawn steps in order are the result's commands in order. */
-static const struct kage_plan_step *step_of(const struct kage_plan *plan, size_t command)
+const struct kage_plan_step *kage_report_step(const struct kage_plan *plan, size_t command)
 {
     for (size_t i = 0; plan && i < plan->n_steps; i++)
         if (plan->steps[i].kind == KAGE_STEP_SPAWN && command-- == 0)
@@ -83,7 +91,7 @@ static const struct kage_plan_step *step_of(const struct kage_plan *plan, size_t
     return NULL;
 }
 
-static const char *verdict(const struct kage_result *r)
+const char *kage_report_verdict(const struct kage_result *r)
 {
     switch (r->class) {
     case KAGE_CLASS_NONE:
@@ -165,140 +173,108 @@ static cJSON *command_json(const struct kage_plan_step *step, const struct kage_
     return o;
 }
 
-int kage_result_write(const char *path, const struct kage_plan *plan,
-                      const struct kage_result *result, struct kage_error *err)
+static void add_verdict(cJSON *o, const struct kage_result *result)
 {
-    cJSON *root = cJSON_CreateObject(), *commands;
+    cJSON_AddStringToObject(o, "verdict", kage_report_verdict(result));
+    cJSON_AddStringToObject(o, "class", kage_class_name(result->class));
+    cJSON_AddNumberToObject(o, "exit_code", result->exit_code);
+    add_text(o, "message", result->message);
+    add_loc(o, &result->loc);
+}
+
+static void add_matrix(cJSON *o, const struct kage_plan *plan)
+{
+    cJSON *matrix = plan->n_matrix ? cJSON_AddObjectToObject(o, "matrix") : NULL;
+
+    for (size_t i = 0; matrix && i < plan->n_matrix; i++)
+        add_text(matrix, plan->matrix[i].axis, plan->matrix[i].value);
+}
+
+static void add_artifacts(cJSON *o, const struct kage_result *result)
+{
+    cJSON *list = result->n_artifacts ? cJSON_AddArrayToObject(o, "artifacts") : NULL;
+
+    for (size_t i = 0; list && i < result->n_artifacts; i++) {
+        const struct kage_artifact_result *a = &result->artifacts[i];
+        cJSON *item = cJSON_CreateObject();
+
+        add_text(item, "path", a->path);
+        add_text(item, "to", a->to);
+        cJSON_AddStringToObject(item, "status", artifact_names[a->status]);
+        if (a->message)
+            add_text(item, "message", a->message);
+        cJSON_AddItemToArray(list, item);
+    }
+}
+
+static void add_job(cJSON *o, const struct kage_plan *plan, const struct kage_result *result)
+{
+    cJSON *commands;
+
+    if (plan) {
+        add_text(o, "name", plan->name);
+        add_text(o, "spec", plan->spec_file);
+        add_matrix(o, plan);
+        cJSON_AddStringToObject(o, "accelerator", kage_accel_name(plan->accel));
+        cJSON_AddStringToObject(o, "qemu_jail", result->jailed ? "landlock" : "none");
+    }
+    add_verdict(o, result);
+    cJSON_AddNumberToObject(o, "boot_ms", (double)result->boot_ms);
+    cJSON_AddNumberToObject(o, "duration_ms", (double)result->duration_ms);
+    commands = cJSON_AddArrayToObject(o, "commands");
+    for (size_t i = 0; i < result->n_commands; i++)
+        cJSON_AddItemToArray(commands,
+                             command_json(kage_report_step(plan, i), &result->commands[i]));
+    add_artifacts(o, result);
+}
+
+const struct kage_result *kage_results_verdict(const struct kage_result *results, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (results[i].exit_code || results[i].class != KAGE_CLASS_NONE)
+            return &results[i];
+    return &results[0];
+}
+
+static void add_jobs(cJSON *o, const struct kage_plans *plans, const struct kage_result *results)
+{
+    cJSON *jobs;
+    uint64_t ms = 0;
+
+    for (size_t i = 0; i < plans->n; i++)
+        ms += results[i].duration_ms;
+    add_text(o, "name", plans->items[0]->name);
+    add_text(o, "spec", plans->items[0]->spec_file);
+    add_verdict(o, kage_results_verdict(results, plans->n));
+    cJSON_AddNumberToObject(o, "duration_ms", (double)ms);
+    jobs = cJSON_AddArrayToObject(o, "jobs");
+    for (size_t i = 0; i < plans->n; i++) {
+        cJSON *job = cJSON_CreateObject();
+
+        add_job(job, plans->items[i], &results[i]);
+        cJSON_AddItemToArray(jobs, job);
+    }
+}
+
+int kage_results_write(const char *path, const struct kage_plans *plans,
+                       const struct kage_result *results, struct kage_error *err)
+{
+    cJSON *root = cJSON_CreateObject();
     struct kage_buf text = {0};
     char *printed;
     int r;
 
     cJSON_AddNumberToObject(root, "version", 1);
-    if (plan) {
-        add_text(root, "name", plan->name);
-        add_text(root, "spec", plan->spec_file);
-        cJSON_AddStringToObject(root, "accelerator", kage_accel_name(plan->accel));
-        cJSON_AddStringToObject(root, "qemu_jail", result->jailed ? "landlock" : "none");
-    }
-    cJSON_AddStringToObject(root, "verdict", verdict(result));
-    cJSON_AddStringToObject(root, "class", kage_class_name(result->class));
-    cJSON_AddNumberToObject(root, "exit_code", result->exit_code);
-    add_text(root, "message", result->message);
-    add_loc(root, &result->loc);
-    cJSON_AddNumberToObject(root, "boot_ms", (double)result->boot_ms);
-    cJSON_AddNumberToObject(root, "duration_ms", (double)result->duration_ms);
-    commands = cJSON_AddArrayToObject(root, "commands");
-    for (size_t i = 0; i < result->n_commands; i++)
-        cJSON_AddItemToArray(commands, command_json(step_of(plan, i), &result->commands[i]));
+    if (plans->n > 1)
+        add_jobs(root, plans, results);
+    else
+        add_job(root, plans->n ? plans->items[0] : NULL, &results[0]);
     printed = cJSON_Print(root);
     kage_buf_addf(&text, "%s\n", printed ? printed : "");
-    r = write_file(path, &text, err);
+    r = kage_report_write_file(path, &text, err);
     kage_buf_done(&text);
     cJSON_free(printed);
     cJSON_Delete(root);
-    return r;
-}
-
-/* ---- JUnit ---- */
-
-static void add_xml(struct kage_buf *out, const char *text)
-{
-    KAGE_CLEANUP(kage_freep) char *clean = kage_printable(text, strlen(text));
-
-    for (const char *p = clean; *p; p++) {
-        switch (*p) {
-        case '&':
-            kage_buf_adds(out, "&amp;");
-            break;
-        case '<':
-            kage_buf_adds(out, "&lt;");
-            break;
-        case '>':
-            kage_buf_adds(out, "&gt;");
-            break;
-        case '"':
-            kage_buf_adds(out, "&quot;");
-            break;
-        default:
-            kage_buf_addc(out, *p);
-        }
-    }
-}
-
-/* The element that Maven's Surefire made known for a failure that went away when tried again. */
-static void add_flakes(struct kage_buf *out, const struct kage_command_result *c)
-{
-    if (c->n_attempts < 2) {
-        kage_buf_adds(out, "/>\n");
-        return;
-    }
-    kage_buf_addc(out, '>');
-    for (size_t i = 0; i + 1 < c->n_attempts; i++) {
-        kage_buf_adds(out, "<flakyFailure message=\"");
-        add_xml(out, c->attempts[i].message ? c->attempts[i].message : "");
-        kage_buf_adds(out, "\"/>");
-    }
-    kage_buf_adds(out, "</testcase>\n");
-}
-
-static void add_case(struct kage_buf *out, const struct kage_plan *plan,
-                     const struct kage_plan_step *step, const struct kage_command_result *c)
-{
-    kage_buf_adds(out, "  <testcase classname=\"");
-    add_xml(out, plan->name);
-    kage_buf_adds(out, "\" name=\"");
-    add_xml(out, step->name);
-    kage_buf_addf(out, "\" time=\"%" PRIu64 ".%03" PRIu64 "\"", c->duration_ms / 1000,
-                  c->duration_ms % 1000);
-    if (c->status == KAGE_COMMAND_PASSED) {
-        add_flakes(out, c);
-        return;
-    }
-    if (c->status == KAGE_COMMAND_NOT_RUN) {
-        kage_buf_adds(out, "><skipped/></testcase>\n");
-        return;
-    }
-    kage_buf_addf(out, "><%s message=\"", c->status == KAGE_COMMAND_LOST ? "error" : "failure");
-    add_xml(out, c->message ? c->message : status_names[c->status]);
-    kage_buf_adds(out, "\"/></testcase>\n");
-}
-
-int kage_result_write_junit(const char *path, const struct kage_plan *plan,
-                            const struct kage_result *result, struct kage_error *err)
-{
-    size_t failed = 0, lost = 0, skipped = 0;
-    bool broken = !strcmp(verdict(result), "error");
-    struct kage_buf out = {0};
-    int r;
-
-    for (size_t i = 0; i < result->n_commands; i++) {
-        enum kage_command_status s = result->commands[i].status;
-
-        failed += s == KAGE_COMMAND_FAILED || s == KAGE_COMMAND_TIMED_OUT;
-        lost += s == KAGE_COMMAND_LOST;
-        skipped += s == KAGE_COMMAND_NOT_RUN;
-    }
-    kage_buf_adds(&out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"");
-    add_xml(&out, plan ? plan->name : "kage");
-    kage_buf_addf(&out,
-                  "\" tests=\"%zu\" failures=\"%zu\" errors=\"%zu\" skipped=\"%zu\" time=\"%" PRIu64
-                  ".%03" PRIu64 "\">\n",
-                  result->n_commands + broken, failed, lost + broken, skipped,
-                  result->duration_ms / 1000, result->duration_ms % 1000);
-    for (size_t i = 0; i < result->n_commands; i++)
-        add_case(&out, plan, step_of(plan, i), &result->commands[i]);
-    if (broken) {
-        /* A broken environment is its own case: never a passed test, never a failed one. */
-        kage_buf_addf(&out,
-                      "  <testcase classname=\"kage\" name=\"environment\"><error type=\"%s\" "
-                      "message=\"",
-                      kage_class_name(result->class));
-        add_xml(&out, result->message ? result->message : "");
-        kage_buf_adds(&out, "\"/></testcase>\n");
-    }
-    kage_buf_adds(&out, "</testsuite>\n");
-    r = write_file(path, &out, err);
-    kage_buf_done(&out);
     return r;
 }
 
@@ -312,6 +288,12 @@ void kage_result_done(struct kage_result *result)
         free(c->attempts);
         free(c->message);
     }
+    for (size_t i = 0; i < result->n_artifacts; i++) {
+        free(result->artifacts[i].path);
+        free(result->artifacts[i].to);
+        free(result->artifacts[i].message);
+    }
+    free(result->artifacts);
     kage_mask_free(result->mask);
     free(result->commands);
     free(result->message);

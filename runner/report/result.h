@@ -39,6 +39,20 @@ struct kage_command_result {
     size_t n_attempts;
 };
 
+enum kage_artifact_status {
+    KAGE_ARTIFACT_NOT_WANTED, /* by its `when`, or the run ended first */
+    KAGE_ARTIFACT_COPIED,
+    KAGE_ARTIFACT_MISSING, /* and that is fine: it is optional */
+    KAGE_ARTIFACT_FAILED,
+    KAGE_ARTIFACT_STATUS_COUNT,
+};
+
+struct kage_artifact_result {
+    enum kage_artifact_status status;
+    char *path, *to;
+    char *message; /* NULL when there is nothing to say */
+};
+
 struct kage_mask;
 
 struct kage_result {
@@ -48,6 +62,8 @@ struct kage_result {
     struct kage_loc loc;                  /* of the command or node at fault */
     struct kage_command_result *commands; /* one per spawn step, in order */
     size_t n_commands;
+    struct kage_artifact_result *artifacts; /* one per artifact of the plan, in order */
+    size_t n_artifacts;
     uint64_t boot_ms, duration_ms;
     bool jailed;            /* QEMU ran under Landlock */
     struct kage_mask *mask; /* owned; hides secrets in what is written; NULL for none */
@@ -56,12 +72,17 @@ struct kage_result {
 /* 124 timeout, 125 no verdict, 130/143/129 interrupted; else the command's own code. */
 int kage_result_exit_code(enum kage_class class, int command_code, int signal);
 
-/* Writes the result as JSON, replacing `path` in one step. "-" is not a file name here. `plan` may
- * be NULL when the run failed before there was one. */
-int kage_result_write(const char *path, const struct kage_plan *plan,
-                      const struct kage_result *result, struct kage_error *err);
-/* The same for JUnit XML: one test case per command, an environment failure as <error>. */
-int kage_result_write_junit(const char *path, const struct kage_plan *plan,
-                            const struct kage_result *result, struct kage_error *err);
+/* Of several jobs the first that did not pass, else the first. n is at least 1. */
+const struct kage_result *kage_results_verdict(const struct kage_result *results, size_t n);
+
+/* Writes the results of all jobs as JSON, replacing `path` in one step. "-" is not a file name
+ * here. There is one result for each plan, and also one when the run failed before there was a
+ * plan. */
+int kage_results_write(const char *path, const struct kage_plans *plans,
+                       const struct kage_result *results, struct kage_error *err);
+/* The same for JUnit XML: a test suite per job and a test case per command, an environment failure
+ * as <error>. */
+int kage_results_write_junit(const char *path, const struct kage_plans *plans,
+                             const struct kage_result *results, struct kage_error *err);
 
 void kage_result_done(struct kage_result *result);

@@ -20,6 +20,7 @@
 #include "runner/qemu/qmp.h"
 #include "runner/report/mask.h"
 #include "runner/report/output.h"
+#include "runner/session/artifacts.h"
 #include "runner/session/client.h"
 #include "runner/session/run_state.h"
 #include "runner/session/secrets.h"
@@ -467,11 +468,10 @@ static void on_output_full(void *user)
         kage_client_pause(run->client, true);
 }
 
-static void on_output_empty(void *user)
+void kage_run_unpause(struct kage_run *run)
 {
-    struct kage_run *run = user;
-
-    if (run->client && !kage_output_pending(run->out) && !kage_output_pending(run->err))
+    if (run->client && !kage_output_pending(run->out) && !kage_output_pending(run->err) &&
+        !kage_artifacts_full(run))
         kage_client_pause(run->client, false);
 }
 
@@ -479,7 +479,7 @@ static void on_output_written(void *user)
 {
     struct kage_run *run = user;
 
-    on_output_empty(run);
+    kage_run_unpause(run);
     if (run->vm_gone)
         quit_when_written(run);
 }
@@ -580,6 +580,7 @@ static void tear_down(struct kage_run *run)
 
     stop_machine(run);
     kage_commands_free(run);
+    kage_artifacts_free(run);
     kage_output_free(run->out);
     kage_output_free(run->err);
     kage_ws_free(run->ws);
@@ -601,6 +602,12 @@ static size_t count_commands(const struct kage_plan *plan)
 static void result_begin(const struct kage_plan *plan, struct kage_result *result)
 {
     kage_result_done(result);
+    result->n_artifacts = plan->n_artifacts;
+    result->artifacts = kage_alloc((plan->n_artifacts + 1) * sizeof *result->artifacts);
+    for (size_t i = 0; i < plan->n_artifacts; i++) {
+        result->artifacts[i].path = kage_strdup(plan->artifacts[i].path);
+        result->artifacts[i].to = kage_strdup(plan->artifacts[i].to);
+    }
     result->n_commands = count_commands(plan);
     result->commands = kage_alloc((result->n_commands + 1) * sizeof *result->commands);
     for (size_t i = 0; i < result->n_commands; i++)
@@ -723,6 +730,8 @@ static void run_plan(const struct kage_plan *plan, const struct kage_image_files
 static void mask_result(const struct kage_mask *mask, struct kage_result *result)
 {
     result->message = kage_mask_text(mask, result->message);
+    for (size_t i = 0; i < result->n_artifacts; i++)
+        result->artifacts[i].message = kage_mask_text(mask, result->artifacts[i].message);
     for (size_t i = 0; i < result->n_commands; i++) {
         struct kage_command_result *c = &result->commands[i];
 

@@ -63,6 +63,7 @@ struct kage_run {
     bool job_failed;
     struct kage_command *commands; /* as many as result->commands; command.c */
     uint64_t output_bytes;
+    struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
 
 /* Ends the run. The first call decides: later ones are ignored. Takes ownership of message. */
@@ -72,6 +73,9 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
 /* A line of kage's own on standard error when progress is on. */
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Goes on reading from the guest unless something that it feeds is full. */
+void kage_run_unpause(struct kage_run *run);
 
 /* snapshot.c: saving a machine that is ready, and the start of a restored one. */
 void kage_snapshot_save(struct kage_run *run);
@@ -90,6 +94,9 @@ void kage_steps_on_loss(struct kage_run *run);
 /* Told by the commands: one is over, after the phase it was in; one in the background is ready. */
 void kage_steps_ended(struct kage_command *c, enum kage_phase was);
 void kage_steps_ready(struct kage_command *c);
+
+/* An id that no command and nothing that belongs to one has. */
+uint32_t kage_steps_free_id(const struct kage_run *run);
 
 /* Makes this the job's verdict unless it has one. */
 void kage_steps_fail(struct kage_run *run, enum kage_class class, int code, struct kage_loc loc,

@@ -5,6 +5,7 @@
 #include "common/loop/loop.h"
 #include "common/proto/message.h"
 #include "runner/plan/parts.h"
+#include "runner/session/artifacts.h"
 #include "runner/session/client.h"
 #include "runner/session/command.h"
 #include "runner/session/run_state.h"
@@ -101,7 +102,7 @@ static void stop_background(struct kage_run *run)
         waiting |= c->phase == KAGE_PHASE_STOPPING;
     }
     if (!waiting)
-        kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
+        kage_artifacts_start(run);
 }
 
 /* What a machine that stays is asked to run may stay, too. */
@@ -166,13 +167,22 @@ static struct kage_command *by_id(struct kage_run *run, uint32_t id, bool *ret_p
     return &run->commands[(id - 1) % n];
 }
 
+uint32_t kage_steps_free_id(const struct kage_run *run)
+{
+    return (uint32_t)(2 * run->result->n_commands + 1);
+}
+
 void kage_steps_on_output(struct kage_run *run, uint32_t id, bool is_stderr, const uint8_t *data,
                           size_t len)
 {
     bool program;
     struct kage_command *c = by_id(run, id, &program);
 
-    if (c && !program && !run->done)
+    if (run->done)
+        return;
+    if (!c)
+        kage_artifacts_on_output(run, is_stderr, data, len);
+    else if (!program)
         kage_command_on_output(c, is_stderr, data, len);
 }
 
@@ -185,6 +195,8 @@ void kage_steps_on_exit(struct kage_run *run, uint32_t id, const struct kage_msg
         kage_ready_on_exit(c, msg);
     else if (c)
         kage_command_on_exit(c, msg);
+    else
+        kage_artifacts_on_exit(run, msg);
 }
 
 void kage_steps_on_loss(struct kage_run *run)

@@ -199,3 +199,18 @@ bool kage_matrix_read(struct kage_reader *r, const struct kage_node *node, struc
     *ret = made;
     return true;
 }
+
+bool kage_choices_match(const struct kage_spec_choice *matrix, size_t n, char *const *asked,
+                        size_t n_asked)
+{
+    for (size_t i = 0; i < n_asked; i++) {
+        size_t len = strcspn(asked[i], "=");
+        bool found = false;
+        for (size_t k = 0; k < n && !found && asked[i][len]; k++)
+            found = strlen(matrix[k].axis) == len && strncmp(matrix[k].axis, asked[i], len) == 0 &&
+                    strcmp(matrix[k].value, asked[i] + len + 1) == 0;
+        if (!found)
+            return false;
+    }
+    return true;
+}

@@ -232,4 +232,8 @@ int kage_spec_read(const char *path, struct kage_buf *text, char **ret_folder,
 int kage_spec_load_text(const char *file, const char *folder, const char *text, size_t len,
                         struct kage_spec **ret, struct kage_diags *diags);
 
+/* Whether a job has the values that are asked for, each written AXIS=VALUE. */
+bool kage_choices_match(const struct kage_spec_choice *matrix, size_t n, char *const *asked,
+                        size_t n_asked);
+
 void kage_spec_free(struct kage_spec *spec);

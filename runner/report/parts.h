@@ -1,0 +1,15 @@
+#pragma once
+
+#include "common/base/buf.h"
+#include "runner/report/result.h"
+
+/* What the two kinds of report share. */
+
+/* Writes a file beside `path` and renames it, so that a reader never sees half a report. */
+int kage_report_write_file(const char *path, const struct kage_buf *text, struct kage_error *err);
+
+/* The plan's spawn steps in order are the result's commands in order. */
+const struct kage_plan_step *kage_report_step(const struct kage_plan *plan, size_t command);
+
+/* "passed", "failed" or "error". */
+const char *kage_report_verdict(const struct kage_result *result);
