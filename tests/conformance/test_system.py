@@ -1,6 +1,8 @@
 """Sessions, mounts and files, in a root folder of their own."""
 
+import asyncio
 import base64
+import errno
 import os
 import unittest
 
@@ -16,6 +18,43 @@ class System(VmdTestCase):
     def read(self, name):
         with open(self.path(name)) as f:
             return f.read()
+
+    # ---- probes ----
+
+    async def test_probe_of_a_port(self):
+        c = await self.connect(hello=[])
+        error = await self.assert_error(c, INVALID_REQUEST, PROBE, {"id": 3, "port": 7411}, number=3)
+        self.assertEqual(error["errno"], errno.ECONNREFUSED)
+        server = await c.spawn("nc", "-ll", "-p", "7411", "-e", "true")
+        for _ in range(200):
+            kind, reply = await c.request(PROBE, {"id": 4, "port": 7411})
+            if kind == OK:
+                break
+            await asyncio.sleep(0.02)
+        self.assertEqual((kind, reply), (OK, {"id": 4}))
+        # commands with network have another loopback
+        await self.assert_error(c, INVALID_REQUEST, PROBE, {"port": 7411, "network": True})
+        self.assertEqual((await c.request(KILL, {"handle": server["handle"], "signal": 9}))[0], OK)
+        await c.finish(server["id"])
+        # vmd is back where it was
+        self.assertEqual((await (await self.connect()).run("true")).code, 0)
+
+    async def test_probe_of_a_path(self):
+        c = await self.connect(hello=[])
+        error = await self.assert_error(c, INVALID_REQUEST, PROBE, {"path": "/tmp/probe"})
+        self.assertEqual(error["errno"], errno.ENOENT)
+        await c.run("sh", "-c", "mkdir /tmp/probe && ln -s nowhere /tmp/probe/link && mkfifo /tmp/probe/fifo")
+        for path in ("/tmp/probe", "/tmp/probe/", "/tmp/probe/fifo", "/etc/passwd"):
+            self.assertEqual(await c.request(PROBE, {"id": 1, "path": path}), (OK, {"id": 1}), path)
+        await self.assert_error(c, INVALID_REQUEST, PROBE, {"path": "/tmp/probe/link"})
+        await self.assert_error(c, INVALID_REQUEST, PROBE, {"path": "/proc/self/root/etc/passwd"})
+
+    async def test_probes_that_are_wrong(self):
+        c = await self.connect(hello=[])
+        for payload in ({}, {"port": 1, "path": "/"}, {"path": "tmp"}, {"path": ""}, {"port": 0},
+                        {"port": 65536}, {"port": "80"}):
+            await self.assert_error(c, INVALID_PARAMS, PROBE, payload)
+        await self.assert_error(await self.connect(), UNKNOWN_TYPE, PROBE, {"path": "/"})
 
     # ---- sessions ----
 

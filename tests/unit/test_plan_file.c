@@ -82,8 +82,92 @@ static void test_round_trip(void **state)
     round_trip(&f);
 }
 
+/* Gives the fixture everything that most specs do without. */
+static void add_language(struct fixture *f)
+{
+    static struct kage_spec_secret secrets[] = {
+        {.name = TEXT("TOKEN"), .env = TEXT("CI_TOKEN")},
+        {.name = TEXT("KEY"), .file = TEXT("/home/me/key")},
+        {.name = TEXT("UNUSED"), .env = TEXT("X")},
+    };
+    static struct kage_spec_artifact artifacts[] = {
+        {.path = TEXT("/out/*.xml"), .to = TEXT("results/"), .when = KAGE_WHEN_ALWAYS},
+        {.path = TEXT("/out/log"), .to = TEXT("log"), .optional = true},
+    };
+    static struct kage_spec_choice matrix[] = {{TEXT("pg"), TEXT("15")},
+                                               {TEXT("os"), TEXT("a, \"b\"")}};
+    static char *names[] = {TEXT("TOKEN"), TEXT("KEY")}, *probe[] = {TEXT("probe"), TEXT("-x")};
+
+    f->spec.secrets = secrets;
+    f->spec.n_secrets = 3;
+    f->spec.artifacts = artifacts;
+    f->spec.n_artifacts = 2;
+    f->spec.matrix = matrix;
+    f->spec.n_matrix = 2;
+    f->commands[0].secrets = f->commands[2].secrets = names;
+    f->commands[0].n_secrets = 2;
+    f->commands[2].n_secrets = 1;
+    f->commands[0].background = f->commands[1].background = true;
+    f->commands[0].timeout_ms = 0;
+    f->commands[0].retries = 2;
+    f->commands[0].ready = (struct kage_spec_ready){
+        .kind = KAGE_READY_EXEC, .exec = probe, .n_exec = 2, .timeout_ms = 5000};
+    f->commands[1].ready =
+        (struct kage_spec_ready){.kind = KAGE_READY_TCP, .tcp = 5432, .timeout_ms = 1000};
+    f->commands[2].pty = true;
+}
+
+static void test_round_trip_of_the_language(void **state)
+{
+    struct fixture f;
+
+    fixture_init(&f);
+    add_language(&f);
+    round_trip(&f);
+    f.commands[1].ready = (struct kage_spec_ready){
+        .kind = KAGE_READY_LOG, .log = TEXT("up \"now\""), .timeout_ms = 1};
+    round_trip(&f);
+    f.commands[1].ready =
+        (struct kage_spec_ready){.kind = KAGE_READY_FILE, .file = TEXT("/run/s"), .timeout_ms = 1};
+    round_trip(&f);
+}
+
+/* Two jobs are printed as a list and read back as one. */
+static void test_several_jobs(void **state)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *items[2] = {NULL, NULL}, *one = NULL;
+    struct kage_plans plans = {items, 2}, again = {0};
+    struct kage_buf a = {0}, b = {0};
+    struct fixture f;
+    char *path;
+
+    fixture_init(&f);
+    assert_int_equal(kage_plan_make(&f.spec, &f.facts, &items[0], &err), 0);
+    add_language(&f);
+    assert_int_equal(kage_plan_make(&f.spec, &f.facts, &items[1], &err), 0);
+    kage_plans_print_json(&plans, &a);
+    path = write_file(a.data, a.len);
+    if (kage_plans_read(path, &again, &err) < 0)
+        fail_msg("%s", err.message);
+    assert_int_equal(again.n, 2);
+    kage_plans_print_json(&again, &b);
+    assert_string_equal(a.data, b.data);
+    assert_int_equal(kage_plan_read(path, &one, &err), -1);
+    assert_non_null(strstr(err.message, "holds 2 jobs"));
+    kage_error_done(&err);
+    kage_plans_done(&again);
+    kage_plan_free(items[0]);
+    kage_plan_free(items[1]);
+    unlink(path);
+    kage_freep(&path);
+    kage_buf_done(&a);
+    kage_buf_done(&b);
+}
+
 /* Reads the fixture's plan with the first `from` replaced by `to`. */
-static void refuse(const char *from, const char *to, const char *words)
+static void refuse_of(void (*prepare)(struct fixture *), const char *from, const char *to,
+                      const char *words)
 {
     struct kage_error err = KAGE_ERROR_INIT;
     struct kage_plan *plan = NULL;
@@ -93,6 +177,8 @@ static void refuse(const char *from, const char *to, const char *words)
     const char *at;
 
     fixture_init(&f);
+    if (prepare)
+        prepare(&f);
     print(&f, &text);
     at = strstr(text.data, from);
     if (!at)
@@ -112,6 +198,39 @@ static void refuse(const char *from, const char *to, const char *words)
     kage_freep(&path);
     kage_buf_done(&text);
     kage_buf_done(&changed);
+}
+
+static void refuse(const char *from, const char *to, const char *words)
+{
+    refuse_of(NULL, from, to, words);
+}
+
+static void refuse_language(const char *from, const char *to, const char *words)
+{
+    refuse_of(add_language, from, to, words);
+}
+
+static void test_refuses_other_language(void **state)
+{
+    refuse_language("\"folder\": \"/home/me\"", "\"folder\": \"me\"", "must be absolute");
+    refuse_language("  \"folder\": \"/home/me\",\n", "", "folder is missing");
+    refuse_language("\"to\": \"results/\"", "\"to\": \"../results/\"", "artifacts[0].to");
+    refuse_language("\"to\": \"results/\"", "\"to\": \"/etc\"", "artifacts[0].to");
+    refuse_language("\"path\": \"/out/log\"", "\"path\": \"/out/../log\"", "artifacts[1].path");
+    refuse_language("\"env\": \"CI_TOKEN\", ", "", "secrets[0].env");
+    refuse_language("\"env\": \"CI_TOKEN\"", "\"env\": \"A\", \"file\": \"/b\"", "secrets[0].env");
+    refuse_language("\"file\": \"/home/me/key\"", "\"file\": \"key\"", "must be absolute");
+    refuse_language("\"secrets\": [\"TOKEN\", \"KEY\"]", "\"secrets\": [\"OTHER\"]", "secrets");
+    refuse_language("\"TOKEN\":\"%{secret:TOKEN}\"", "\"TOKEN\":\"x\"", "no place");
+    refuse_language("\"kind\": \"exec\"", "\"kind\": \"none\"", "kind is not a word");
+    refuse_language("\"kind\": \"exec\"", "\"kind\": \"log\"", "text is missing");
+    refuse_language("\"payload\": {\"id\":4,", "\"payload\": {\"id\":3,", "payload");
+    refuse_language("{\"port\":5432}", "{\"port\":70000}", "payload is no payload");
+    refuse_language("\"retries\": 2", "\"retries\": -1", "retries must be an integer");
+    refuse_language("\"timeout_ms\": 600000", "\"timeout_ms\": \"x\"", "timeout_ms");
+    refuse("\"timeout_ms\": 600000", "\"timeout_ms\": 0", "above 0");
+    refuse_language("\"background\": true, ", "", "above 0");
+    refuse_language("\"axis\": \"pg\"", "\"axes\": \"pg\"", "matrix[0]");
 }
 
 static void test_refuses_other_json(void **state)
@@ -176,6 +295,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_round_trip_of_the_language),
+        cmocka_unit_test(test_several_jobs),
+        cmocka_unit_test(test_refuses_other_language),
         cmocka_unit_test(test_refuses_other_json),
         cmocka_unit_test(test_refuses_other_options),
         cmocka_unit_test(test_refuses_other_frames),

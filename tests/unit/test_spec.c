@@ -322,6 +322,81 @@ static void many_files_one_collection(void **state)
     assert_int_equal(n, 6);
 }
 
+static void matrix_makes_jobs(void **state)
+{
+    struct kage_spec *s =
+        load(HEAD "matrix: {pg: [15, 3.10], os: [a, b, c], exclude: [{pg: 15, os: c}, {os: b}]}\n"
+                  "env: {V: \"${matrix.pg}-${matrix.os}\"}\n" TAIL);
+    static const char *const want[] = {"15-a", "3.10-a", "3.10-c"};
+    size_t n = 0;
+    for (struct kage_spec *job = s; job; job = job->next_job, n++) {
+        assert_in_range(n, 0, 2);
+        assert_int_equal(job->n_matrix, 2);
+        assert_string_equal(job->matrix[0].axis, "pg");
+        assert_string_equal(job->commands[0].env.items[0].value, want[n]);
+    }
+    assert_int_equal(n, 3);
+    char *asked[] = {(char *)"pg=3.10", (char *)"os=c"};
+    const struct kage_spec *last = s->next_job->next_job;
+    assert_true(kage_choices_match(last->matrix, last->n_matrix, asked, 2));
+    assert_false(kage_choices_match(s->matrix, s->n_matrix, asked, 1));
+    asked[0] = (char *)"pg=3.1";
+    assert_false(kage_choices_match(last->matrix, last->n_matrix, asked, 1));
+    asked[0] = (char *)"p=3.10";
+    assert_false(kage_choices_match(last->matrix, last->n_matrix, asked, 1));
+    asked[0] = (char *)"pg";
+    assert_false(kage_choices_match(last->matrix, last->n_matrix, asked, 1));
+    assert_true(kage_choices_match(NULL, 0, NULL, 0));
+    kage_spec_free(s);
+}
+
+static void jobs_that_are_alike_are_copies(void **state)
+{
+    struct kage_spec *s = load(HEAD "matrix: {a: [1, 2]}\nenv: {B: x}\n" TAIL);
+    assert_non_null(s->next_job);
+    assert_null(s->next_job->next_job);
+    assert_string_equal(s->next_job->matrix[0].value, "2");
+    assert_string_equal(s->next_job->commands[0].env.items[0].value, "x");
+    kage_spec_free(s);
+}
+
+static void outcome_is_resolved(void **state)
+{
+    struct kage_spec *s =
+        load(HEAD "secrets: {A: {env: X}, B: {file: key}}\n"
+                  "commands:\n"
+                  "- {exec: [a], background: true, ready: {tcp: 80}}\n"
+                  "- {exec: [a], background: true, ready: {log: up, timeout: 2s}, "
+                  "timeout: 1m, retries: 3}\n"
+                  "- {exec: [a], secrets: [B, A], pty: true}\n"
+                  "artifacts:\n"
+                  "- {path: /o/a, to: .}\n"
+                  "- {path: \"/o/*\", to: all}\n"
+                  "- {path: /o/b, to: c, when: on-failure, optional: true}\n");
+    KAGE_CLEANUP(kage_freep) char *key = kage_asprintf("%s/key", s->folder);
+    assert_int_equal(s->n_secrets, 2);
+    assert_string_equal(s->secrets[0].env, "X");
+    assert_string_equal(s->secrets[1].file, key);
+    const struct kage_spec_command *c = s->commands;
+    assert_int_equal(c[0].ready.kind, KAGE_READY_TCP);
+    assert_int_equal(c[0].ready.tcp, 80);
+    assert_true(c[0].ready.timeout_ms == 60000);
+    assert_true(c[0].timeout_ms == 0 && c[0].background);
+    assert_int_equal(c[1].ready.kind, KAGE_READY_LOG);
+    assert_true(c[1].timeout_ms == 60000 && c[1].ready.timeout_ms == 2000);
+    assert_int_equal(c[1].retries, 3);
+    assert_true(c[2].pty && !c[2].background && c[2].timeout_ms == 600000);
+    assert_int_equal(c[2].n_secrets, 2);
+    assert_string_equal(c[2].secrets[0], "B");
+    assert_string_equal(s->artifacts[0].to, "./");
+    assert_string_equal(s->artifacts[1].to, "all/");
+    assert_string_equal(s->artifacts[2].to, "c");
+    assert_int_equal(s->artifacts[0].when, KAGE_WHEN_ALWAYS);
+    assert_int_equal(s->artifacts[2].when, KAGE_WHEN_ON_FAILURE);
+    assert_true(s->artifacts[2].optional);
+    kage_spec_free(s);
+}
+
 /* head, n times unit, tail */
 static char *repeat(const char *head, const char *unit, size_t n, const char *tail)
 {
@@ -580,6 +655,9 @@ int main(void)
         TEST(unreadable_files_are_an_error),
         TEST(standard_input_starts_from_here),
         TEST(many_files_one_collection),
+        TEST(matrix_makes_jobs),
+        TEST(jobs_that_are_alike_are_copies),
+        TEST(outcome_is_resolved),
         cmocka_unit_test(hostile_specs_are_quick),
         cmocka_unit_test(table_is_sound),
         cmocka_unit_test(forms_agree_with_their_regex),
