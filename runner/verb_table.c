@@ -22,6 +22,7 @@ static const struct kage_verb verbs[] = {
     {"template", "look at the saved machines that runs start from", kage_verb_template},
     {"image", "build and look at the images machines boot from", kage_verb_image},
     {"schema", "print the JSON Schema of specs", kage_verb_schema},
+    {"lsp", "serve editors that speak the Language Server Protocol", kage_verb_lsp},
     {"completion", "print completion for bash, zsh or fish", kage_verb_completion},
     {"manual", "print a manual page", kage_verb_manual},
 };

@@ -2,6 +2,7 @@
 target_sources(kage-core PRIVATE
   job.c usage.c verb_table.c
   verb_check.c verb_explain.c verb_schema.c verb_init.c
+  verb_lsp.c lsp/context.c lsp/document.c lsp/features.c lsp/findings.c lsp/server.c lsp/wire.c
   help_text.c verb_completion.c verb_manual.c
   verb_plan.c verb_apply.c verb_image.c verb_template.c
   verb_exec.c verb_shell.c verb_web.c verb_cp.c verb_install.c

@@ -15,6 +15,18 @@ add_test(NAME golden/pages
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/pages.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/pages PROPERTIES LABELS golden TIMEOUT 60)
 
+# Two clients of `kage lsp`; without their programs the tests say that they are skipped.
+find_program(NODE node)
+if(NODE)
+  add_test(NAME lsp/client
+    COMMAND ${NODE} ${CMAKE_CURRENT_SOURCE_DIR}/lsp/client.js $<TARGET_FILE:kage>)
+else()
+  add_test(NAME lsp/client COMMAND sh -c "echo 'skipped: node is not here'; exit 77")
+endif()
+add_test(NAME lsp/neovim COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/lsp/neovim.sh $<TARGET_FILE:kage>)
+set_tests_properties(lsp/client lsp/neovim PROPERTIES LABELS golden TIMEOUT 120
+  SKIP_RETURN_CODE 77)
+
 # Debian's Python: it has the modules that apt installs.
 add_test(NAME agreement
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/agreement/agreement.py $<TARGET_FILE:kage>)

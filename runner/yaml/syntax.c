@@ -241,19 +241,27 @@ static bool report_bare_reference(const char *file, const char *line, size_t n, 
                                   struct kage_diags *diags)
 {
     size_t best = n;
-    for (size_t i = 0; i + 1 < n && (int)i < col; i++)
-        if (line[i] == '$' && line[i + 1] == '{' && (i == 0 || line[i - 1] != '"'))
-            best = i;
+    int chars = 0, best_col = 0;
+    for (size_t i = 0; i + 1 < n && chars < col; i++) {
+        chars += (line[i] & 0xc0) != 0x80;
+        if (line[i] != '$' || line[i + 1] != '{' || (i > 0 && line[i - 1] == '"'))
+            continue;
+        best = i;
+        best_col = chars;
+    }
     if (best == n)
         return false;
     const char *close = memchr(line + best, '}', n - best);
-    int width = close ? (int)(close - line - (ptrdiff_t)best) + 1 : 2;
+    size_t len = close ? (size_t)(close - line) - best + 1 : 2;
+    int width = 0;
+    for (size_t i = best; i < best + len; i++)
+        width += (line[i] & 0xc0) != 0x80;
     struct kage_finding *f =
-        kage_diags_add(diags, K113_BARE_REFERENCE, span(file, number, (int)best + 1, width),
+        kage_diags_add(diags, K113_BARE_REFERENCE, span(file, number, best_col, width),
                        "${...} inside [ ] or { } needs quotes");
-    kage_finding_help(f, "write \"%s\"", kage_diags_show(diags, line + best, (size_t)width));
+    kage_finding_help(f, "write \"%s\"", kage_diags_show(diags, line + best, len));
     if (close)
-        fix_bare_reference(file, line, n, number, best, (size_t)(close - line) + 1, f, diags);
+        fix_bare_reference(file, line, n, number, best, best + len, f, diags);
     return true;
 }
 
