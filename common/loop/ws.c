@@ -44,6 +44,7 @@ struct listener {
 
 struct kage_ws_conn {
     struct kage_ws *ws;
+    struct kage_ws_conn *prev, *next; /* of the same ws */
     struct lws *wsi;
     const struct kage_ws_handler *handler;
     void *user;
@@ -60,6 +61,7 @@ struct kage_ws {
     struct lws_context *lws;
     struct lws_vhost *client_vhost;
     struct listener listener;
+    struct kage_ws_conn *conns;
     bool destroying;
 };
 
@@ -175,11 +177,21 @@ static struct kage_ws_conn *conn_new(struct kage_ws *ws, struct lws *wsi,
     *conn = (struct kage_ws_conn){
         .ws = ws, .wsi = wsi, .handler = handler, .user = user, .rx_max = rx_max};
     conn->last = &conn->first;
+    conn->next = ws->conns;
+    if (ws->conns)
+        ws->conns->prev = conn;
+    ws->conns = conn;
     return conn;
 }
 
 static void conn_free(struct kage_ws_conn *conn)
 {
+    if (conn->prev)
+        conn->prev->next = conn->next;
+    else
+        conn->ws->conns = conn->next;
+    if (conn->next)
+        conn->next->prev = conn->prev;
     while (conn->first) {
         struct message *m = conn->first;
 
@@ -399,6 +411,8 @@ void kage_ws_free(struct kage_ws *ws)
     kage_loop_set_driver(ws->loop, NULL, NULL);
     if (ws->lws)
         lws_context_destroy(ws->lws);
+    while (ws->conns) /* the library says nothing of clients that it was still connecting */
+        conn_free(ws->conns);
     free(ws);
 }
 
