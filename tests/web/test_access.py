@@ -361,6 +361,25 @@ class Access(unittest.IsolatedAsyncioTestCase):
         await ws.send(message(CLOSE, "I", shell))
         await self.until("it to end with the shell", lambda: beat() == beat() == beat())
 
+    def test_enter_makes_a_new_address(self):
+        primary, secondary = os.openpty()
+        self.addCleanup(os.close, primary)
+        web = subprocess.Popen([KAGE, "web", self.machine, "--port=0"], env=self.env, stdin=secondary,
+                               stdout=subprocess.PIPE, stderr=secondary)
+        os.close(secondary)
+        self.addCleanup(web.communicate)
+        self.addCleanup(web.terminate)
+        first = web.stdout.readline().decode().strip()
+        os.write(primary, b"\n")
+        second = web.stdout.readline().decode().strip()
+        origin, old = first.split("/#")
+        self.assertEqual(second.split("/#")[0], origin)
+        for secret, status in ((old, 403), (second.split("/#")[1], 200)):
+            c = http.client.HTTPConnection(origin[len("http://"):], timeout=10)
+            c.request("POST", "/session", headers={"Origin": origin, "Authorization": f"Bearer {secret}"})
+            self.assertEqual(c.getresponse().status, status)
+            c.close()
+
     async def until(self, what, condition):
         for _ in range(50):
             if await asyncio.to_thread(condition):
