@@ -98,12 +98,20 @@ static bool collide(const struct kage_spec_artifact *a, const struct kage_spec_a
     return strcmp(strrchr(a->path, '/'), strrchr(b->path, '/')) == 0;
 }
 
+static bool is_kernel(const char *path)
+{
+    return within(path, "/proc") || within(path, "/sys") || within(path, "/dev");
+}
+
 void kage_check_artifacts(const struct kage_draft *draft, struct kage_diags *diags)
 {
     for (size_t i = 0; i < draft->n_artifacts; i++) {
         const struct kage_draft_artifact *d = &draft->artifacts[i];
         const struct kage_draft_mount *mount =
             d->artifact.path ? mount_of(draft, d->artifact.path) : NULL;
+        if (!mount && d->artifact.path && is_kernel(d->artifact.path))
+            kage_diags_add(diags, K319_ARTIFACT_UNWRITTEN, d->path_at,
+                           "what is there is the kernel's, and no file");
         if (mount && !mount->mount.writable) {
             struct kage_finding *f = kage_diags_add(diags, K319_ARTIFACT_UNWRITTEN, d->path_at,
                                                     "no command can write there");

@@ -57,9 +57,9 @@ void kage_command_on_output(struct kage_command *c, bool is_stderr, const uint8_
     uint64_t limit = run->plan->output_limit;
     size_t pass = len;
 
-    if (limit && run->output_bytes + len > limit)
-        pass = (size_t)(limit - run->output_bytes);
-    run->output_bytes += pass;
+    if (limit && c->output_bytes + len > limit)
+        pass = (size_t)(limit - c->output_bytes);
+    c->output_bytes += pass;
     pass_on(c, is_stderr, data, pass, pass < len);
     if (pass < len) {
         KAGE_CLEANUP(kage_freep) char *name = called(c);

@@ -40,6 +40,7 @@ struct kage_command {
     unsigned kills;                     /* signals sent to it */
     unsigned attempt;                   /* 1, 2, … */
     struct kage_mask_stream streams[2]; /* standard output and error */
+    uint64_t output_bytes;              /* of all attempts */
 
     struct kage_timer *probe_timer;
     bool probing;            /* a probe is under way */

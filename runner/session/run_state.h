@@ -62,7 +62,6 @@ struct kage_run {
     bool ending; /* the last command is over */
     bool job_failed;
     struct kage_command *commands; /* as many as result->commands; command.c */
-    uint64_t output_bytes;
     struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
 

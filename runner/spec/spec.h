@@ -209,7 +209,7 @@ struct kage_spec {
     struct kage_loc timeout_loc;
     struct {
         struct kage_loc loc;
-        uint64_t output;    /* bytes of command output kage passes on; 0 for no limit */
+        uint64_t output;    /* per command, bytes that kage passes on; 0 for no limit */
         uint32_t processes; /* per command */
         uint64_t memory;    /* per command, bytes; 0 for no limit */
     } limits;

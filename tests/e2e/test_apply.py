@@ -67,6 +67,22 @@ class Output(Kage):
         self.assertEqual(len(p.out), 1 << 20)
         self.assertIn(b"limit", p.err)
 
+    def test_output_limit_is_for_each_command(self):
+        p = self.apply(
+            """
+            version: 1
+            image: tiny
+            limits: {output: 4KiB}
+            commands:
+              - run: head -c 4096 /dev/zero
+              - run: head -c 4096 /dev/zero
+              - run: head -c 4097 /dev/zero
+            """
+        )
+        self.assert_code(p, 1)
+        self.assertEqual(len(p.out), 3 * 4096)
+        self.assertEqual([c["status"] for c in p.result["commands"]], ["passed", "passed", "failed"])
+
     def test_a_closed_standard_output_ends_the_run(self):
         spec = self.spec(
             """
