@@ -8,3 +8,14 @@ if(KAGE_TESTS)
     COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/unit/test_image_builder.sh ${CMAKE_SOURCE_DIR}/image-builder)
   set_tests_properties(unit/image_builder PROPERTIES LABELS unit TIMEOUT 120 SKIP_RETURN_CODE 77)
 endif()
+
+# End to end: one from a server of the test's own, one with images built here.
+find_program(KAGE_TEST_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
+if(KAGE_TESTS AND KAGE_TEST_PYTHON)
+  foreach(name downloads images)
+    add_test(NAME e2e/${name}
+      COMMAND ${KAGE_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${name}.py)
+    set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 900 RUN_SERIAL TRUE
+      ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
+  endforeach()
+endif()
