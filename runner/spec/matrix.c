@@ -179,7 +179,8 @@ bool kage_matrix_read(struct kage_reader *r, const struct kage_node *node, struc
         if (&node->pairs[i] != exclude)
             ok &= read_axis(r, &node->pairs[i], &axes[n_axes++]);
     if (n_axes == 0) {
-        kage_diags_add(r->diags, K328_NO_JOBS, at, "the matrix has no axis");
+        /* an empty map is a matter of shape, and the schema says so too */
+        kage_diags_add(r->diags, node->n ? K328_NO_JOBS : K208_RANGE, at, "the matrix has no axis");
         ok = false;
     }
     if (exclude && exclude->value->kind != KAGE_NODE_LIST) {

@@ -119,6 +119,57 @@ static void refused(struct box *b, const char *why)
         fail_msg("'%s' is not in: %s", why, b->err.message);
 }
 
+/* For artifacts: files and folders, and nothing that leads to what was there before. */
+static void test_only_plain_things(void **state)
+{
+    struct box *b = *state;
+    struct stat st;
+
+    b->where.plain = true;
+    add(b, "x/file", AE_IFREG, 0644, "f", false);
+    add(b, "x/link", AE_IFLNK, 0777, "../outside/file", false);
+    add(b, "x/hard", AE_IFREG, 0644, "x/file", true);
+    add(b, "x/fifo", AE_IFIFO, 0644, NULL, false);
+    file(b, "x/deep/file", "d");
+    assert_int_equal(unpack(b), 0);
+    assert_int_equal(b->done.left_out, 2);
+    assert_int_equal(lstat("target/x/link", &st), -1);
+    assert_int_equal(stat("target/x/hard", &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(stat("target/x/deep/file", &st), 0);
+}
+
+static void test_hard_link_to_what_was_there(void **state)
+{
+    struct box *b = *state;
+
+    command("mkdir target/x; echo old > target/x/old");
+    b->where.plain = true;
+    add(b, "x/new", AE_IFREG, 0644, "x/old", true);
+    refused(b, "cannot copy what is linked to by 'x/new'");
+    command("test ! -e target/x/new");
+}
+
+static void test_control_characters(void **state)
+{
+    struct box *b = *state;
+
+    b->where.plain = true;
+    file(b, "x/a\nb", "text");
+    refused(b, "cannot accept control characters in the name 'x/a\\x0ab'");
+}
+
+static void test_limit_by_its_name(void **state)
+{
+    struct box *b = *state;
+
+    b->where.limit = "the limit for artifacts";
+    b->where.max_size = 3 * KAGE_UNPACK_ENTRY_COST;
+    for (int i = 0; i < 4; i++)
+        file(b, "x/file", "t");
+    refused(b, "more came from the guest than the limit for artifacts allows");
+}
+
 static void test_plain(void **state)
 {
     struct box *b = *state;
@@ -325,6 +376,10 @@ int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
+        CASE(test_only_plain_things),
+        CASE(test_hard_link_to_what_was_there),
+        CASE(test_control_characters),
+        CASE(test_limit_by_its_name),
         CASE(test_plain),
         CASE(test_climbing),
         CASE(test_climbing_in_a_hard_link),
