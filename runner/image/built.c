@@ -178,12 +178,17 @@ static int require_recipe(const char *name, struct kage_error *err)
     struct kage_buf known = {0};
     bool there;
 
+    if (!kage_built_name_valid(name))
+        return kage_error_set(err, KAGE_CLASS_IMAGE,
+                              "no image is named '%s': names have lower-case letters, digits, '.' "
+                              "and '-'",
+                              shown);
     if (kage_builder_find(&builder, err) < 0)
         return -1;
     folder = kage_asprintf("%s/recipes", builder.scripts);
     kage_builder_done(&builder);
     file = kage_asprintf("%s/%s.conf", folder, name);
-    there = kage_built_name_valid(name) && access(file, R_OK) == 0;
+    there = access(file, R_OK) == 0;
     if (!there) {
         list_recipes(folder, &known);
         kage_error_set(err, KAGE_CLASS_IMAGE,

@@ -24,7 +24,9 @@
 #include "runner/image/image.h"
 #include "runner/image/kernel.h"
 #include "runner/image/manifest.h"
+#include "runner/image/rootfs.h"
 #include "runner/image/store.h"
+#include "runner/image/verified.h"
 
 static char folder[] = "/tmp/kage-test-image-XXXXXX";
 
@@ -373,6 +375,94 @@ static void test_builder_run(void **state)
     kage_buf_done(&told.text);
 }
 
+/* ---- root file systems ---- */
+
+static void test_rootfs_formats(void **state)
+{
+    static const struct {
+        size_t at;
+        const char *magic;
+        size_t len;
+        const char *format; /* NULL: refused, and … */
+        const char *says;   /* … what the message holds */
+    } cases[] = {
+        {0, "hsqs", 4, "raw", "squashfs"},
+        {1024, "\xe2\xe1\xf5\xe0", 4, "raw", "erofs"},
+        {1080, "\x53\xef", 2, "raw", "ext4"},
+        {0x10040, "_BHRfS_M", 8, "raw", "btrfs"},
+        {512, "EFI PART", 8, "raw", "a partitioned disk"},
+        {510, "\x55\xaa", 2, "raw", "a partitioned disk"},
+        {0, "QFI\xfb\0\0\0\3", 8, "qcow2", "qcow2"},
+        {0, "QFI\xfb\0\0\0\1", 8, NULL, "damaged qcow2"},
+        {0, "QFI\xfb\0\0\0\2\0\0\0\0\0\0\0\1", 16, NULL, "backing file"},
+        {0, "KDMV", 4, NULL, "qemu-img convert"},
+        {0, "\x1f\x8b", 2, NULL, "gunzip"},
+        {257, "ustar", 5, NULL, "a tar archive"},
+        {0,
+         "\x7f"
+         "ELF",
+         4, NULL, "a program or kernel"},
+        {9999, "x", 1, NULL, "is no root file system: neither"},
+    };
+    KAGE_CLEANUP(kage_freep) char *path = in_folder("rootfs.img");
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct kage_error err = KAGE_ERROR_INIT;
+        struct kage_rootfs rootfs;
+        static char bytes[0x11000];
+
+        memset(bytes, 0, sizeof bytes);
+        memcpy(bytes + cases[i].at, cases[i].magic, cases[i].len);
+        put(path, bytes, sizeof bytes);
+        assert_int_equal(kage_rootfs_open(path, &rootfs, &err), cases[i].format ? 0 : -1);
+        if (cases[i].format) {
+            assert_string_equal(rootfs.format, cases[i].format);
+            assert_string_equal(rootfs.holds, cases[i].says);
+            close(rootfs.fd);
+        } else if (!strstr(err.message, cases[i].says)) {
+            fail_msg("'%s' is not in '%s'", cases[i].says, err.message);
+        }
+        kage_error_done(&err);
+    }
+}
+
+static void test_short_rootfs(void **state)
+{
+    KAGE_CLEANUP(kage_freep) char *path = in_folder("short.img");
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_rootfs rootfs;
+
+    for (size_t len = 0; len < 9; len++) {
+        put(path, "QFI\xfb\0\0\0\3", len);
+        assert_int_equal(kage_rootfs_open(path, &rootfs, &err), -1);
+    }
+    assert_int_equal(kage_rootfs_open(folder, &rootfs, &err), -1);
+    assert_non_null(strstr(err.message, "is not a file"));
+    kage_error_done(&err);
+}
+
+/* A change that sets the times back is seen all the same. */
+static void test_verified(void **state)
+{
+    KAGE_CLEANUP(kage_freep) char *path = in_folder("verified.img");
+    KAGE_CLEANUP(kage_closep) int fd = -1;
+    struct timespec times[2];
+    struct stat st;
+
+    puts_file(path, "abc");
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(kage_verified(fd, path, HEX64, NULL), 0);
+    assert_int_equal(kage_verified(fd, path, HEX64, NULL), 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(pwrite(fd, "x", 1, 1), 1);
+    times[0] = st.st_atim;
+    times[1] = st.st_mtim;
+    assert_int_equal(futimens(fd, times), 0);
+    assert_int_equal(kage_verified(fd, path, HEX64, NULL), -1);
+    assert_int_equal(pwrite(fd, "b", 1, 1), 1);
+    assert_int_equal(kage_verified(fd, path, HEX64, NULL), 0);
+}
+
 /* ---- resolving ---- */
 
 static void expect_refusal(struct kage_spec_image image, const char *part)
@@ -400,9 +490,8 @@ static void test_refusals(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     puts_file(initrd, "i");
     put(kernel, &elf, sizeof elf);
-    expect_refusal(
-        (struct kage_spec_image){.form = KAGE_IMAGE_STORE, .name = (char[]){"deb\033"}},
-        "no image named 'deb\\x1b' has been built; kage has recipes for tiny, debian-12");
+    expect_refusal((struct kage_spec_image){.form = KAGE_IMAGE_STORE, .name = (char[]){"deb\033"}},
+                   "no image is named 'deb\\x1b'");
     expect_refusal((struct kage_spec_image){.form = KAGE_IMAGE_URL, .url = (char[]){"ftp://x"}},
                    "only from https");
     expect_refusal((struct kage_spec_image){.form = KAGE_IMAGE_PATH, .path = initrd},
@@ -483,6 +572,9 @@ int main(void)
         cmocka_unit_test(test_kernel_kinds),
         cmocka_unit_test(test_kernel_hostile_elf),
         cmocka_unit_test(test_builder_run),
+        cmocka_unit_test(test_rootfs_formats),
+        cmocka_unit_test(test_short_rootfs),
+        cmocka_unit_test(test_verified),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_own_kernel),
         cmocka_unit_test(test_tiny_that_is_there),

@@ -301,10 +301,44 @@ static void test_refusals(void **state)
     fixture_init(&f);
     f.facts.qemu_version[0] = 4;
     refuse(&f, KAGE_CLASS_HOST, "6.0 or newer", 0);
-    fixture_init(&f);
-    f.spec.image = (struct kage_spec_image){
-        .form = KAGE_IMAGE_PATH, .loc = fixture_at(3, 8), .path = TEXT("/x.img")};
-    refuse(&f, KAGE_CLASS_IMAGE, "tiny", 3);
+}
+
+static bool mentions(const struct kage_plan *plan, const char *part)
+{
+    for (size_t i = 0; i < plan->n_args; i++)
+        if (strstr(plan->args[i].text, part))
+            return true;
+    return false;
+}
+
+/* Every form of image but two brings a disk with it, which QEMU gets read-only. */
+static void test_rootfs(void **state)
+{
+    const struct {
+        struct kage_spec_image image;
+        bool disk;
+    } cases[] = {
+        {{.form = KAGE_IMAGE_STORE, .name = TEXT("tiny")}, false},
+        {{.form = KAGE_IMAGE_KERNEL, .kernel = TEXT("/k")}, false},
+        {{.form = KAGE_IMAGE_STORE, .name = TEXT("debian-12")}, true},
+        {{.form = KAGE_IMAGE_PATH, .path = TEXT("/x.img")}, true},
+        {{.form = KAGE_IMAGE_URL, .url = TEXT("https://x")}, true},
+        {{.form = KAGE_IMAGE_KERNEL, .kernel = TEXT("/k"), .rootfs = TEXT("/r")}, true},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct kage_plan *plan;
+        struct fixture f;
+
+        fixture_init(&f);
+        f.spec.image = cases[i].image;
+        plan = make(&f);
+        assert_int_equal(mentions(plan, " kage.root=rootfs"), cases[i].disk);
+        assert_int_equal(mentions(plan, "filename=/proc/self/fd/%{rootfs},read-only=on"),
+                         cases[i].disk);
+        assert_int_equal(mentions(plan, "driver=%{rootfs-format},"), cases[i].disk);
+        kage_plan_free(plan);
+    }
 }
 
 static void test_same_bytes_twice(void **state)
@@ -368,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_disk_and_clock),
         cmocka_unit_test(test_user_text_stays_text),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_rootfs),
         cmocka_unit_test(test_same_bytes_twice),
         cmocka_unit_test(test_expand),
     };
