@@ -15,6 +15,12 @@ add_test(NAME golden/pages
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/pages.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/pages PROPERTIES LABELS golden TIMEOUT 60)
 
+add_test(NAME golden/formats
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/golden/formats.py $<TARGET_FILE:kage>)
+add_test(NAME recall
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/recall/recall.py $<TARGET_FILE:kage>)
+set_tests_properties(golden/formats recall PROPERTIES LABELS golden TIMEOUT 600)
+
 # Two clients of `kage lsp`; without their programs the tests say that they are skipped.
 find_program(NODE node)
 if(NODE)

@@ -126,19 +126,20 @@ bool kage_yaml_lacks_space(const char *s, size_t n, size_t *key_len)
     return true;
 }
 
-/* Spaces of the first indented line. */
+/* Spaces of the least indented line that has some. */
 static int indentation(const char *text, size_t len)
 {
+    size_t least = 0;
     for (size_t i = 0; i < len;) {
         size_t n = 0;
         while (i + n < len && text[i + n] == ' ')
             n++;
-        if (n && i + n < len && !strchr("\t\r\n#", text[i + n]))
-            return (int)n;
+        if (n > 1 && (!least || n < least) && i + n < len && !strchr("\t\r\n#", text[i + n]))
+            least = n;
         const char *end = memchr(text + i, '\n', len - i);
         i = end ? (size_t)(end - text) + 1 : len;
     }
-    return 2;
+    return least && least <= 8 ? (int)least : 2;
 }
 
 /* Lines mended by one finding; those behind them are the next round's. */

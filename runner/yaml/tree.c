@@ -165,27 +165,33 @@ static struct anchor *find_anchor(struct builder *b, const char *name)
 }
 
 /* A tag of YAML's own says what the key says anyway, but for !!str, which is quotes spelt out. */
-static void fix_tag(struct builder *b, struct kage_finding *f, const yaml_event_t *event,
-                    const struct kage_node *node, bool string)
+static void fix_tag(struct builder *b, struct kage_finding *f, const struct kage_node *node,
+                    bool string)
 {
-    size_t start = event->start_mark.index, line = event->start_mark.line;
-    /* libyaml counts characters; as long as they are bytes this is the place */
-    if (start + 2 >= b->len || b->text[start] != '!' || b->text[start + 1] != '!')
+    struct kage_span at = f->at;
+    size_t len;
+    at.width = (int)node->len + 256; /* as much of the line as matters */
+    const char *s = kage_diags_text(b->diags, &at, &len);
+    if (!s || len < 3 || s[0] != '!' || s[1] != '!')
         return;
-    size_t end = start + strcspn(b->text + start, " \t\r\n,]}");
-    size_t value = end + strspn(b->text + end, " \t");
-    bool here =
-        event->end_mark.line == line && value < b->len && !strchr("&|>\r\n", b->text[value]);
-    if (!here)
+    size_t value = 2;
+    while (value < len && !strchr(" \t,]}", s[value]))
+        value++;
+    while (value < len && strchr(" \t", s[value]))
+        value++;
+    if (value == len || strchr("&|>", s[value]))
         return;
-    bool plain = node->text && node->style == KAGE_STYLE_PLAIN && node->len <= b->len - value &&
-                 memcmp(b->text + value, node->text, node->len) == 0;
-    if (string && plain && !strpbrk(node->text, "\"\\")) {
-        KAGE_CLEANUP(kage_freep) char *quoted = kage_asprintf("\"%s\"", node->text);
-        kage_finding_fix_bytes(b->diags, f, start, value + node->len, quoted);
-    } else {
-        kage_finding_fix_bytes(b->diags, f, start, value, "");
+    at.width = (int)value; /* names of tags are ASCII here, or else this is not one of YAML's own */
+    bool plain = node->text && node->style == KAGE_STYLE_PLAIN && node->len <= len - value &&
+                 memcmp(s + value, node->text, node->len) == 0;
+    if (!string || !plain || strpbrk(node->text, "\"\\")) {
+        kage_finding_fix(b->diags, f, at, "");
+        return;
     }
+    KAGE_CLEANUP(kage_freep) char *quoted = kage_asprintf("\"%s\"", node->text);
+    for (size_t i = 0; i < node->len; i++)
+        at.width += (node->text[i] & 0xc0) != 0x80;
+    kage_finding_fix(b->diags, f, at, quoted);
 }
 
 static void note_properties(struct builder *b, struct kage_node *node, const yaml_event_t *event,
@@ -202,7 +208,7 @@ static void note_properties(struct builder *b, struct kage_node *node, const yam
                            kage_diags_show(b->diags, name, strlen(name)));
         kage_finding_help(f, "the key decides the type; leave the tag out");
         if (is_core)
-            fix_tag(b, f, event, node, strcmp(name, "str") == 0);
+            fix_tag(b, f, node, strcmp(name, "str") == 0);
     }
     if (!anchor)
         return;

@@ -1,10 +1,13 @@
 /* libFuzzer: any bytes as a spec. Whatever they are, loading ends, leaks nothing, and either gives
- * a spec or says why not; every format can show it. */
+ * a spec or says why not; every format can show it, fixes come to an end, and an editor can ask
+ * what belongs at any place. */
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "common/base/buf.h"
+#include "runner/check/mend.h"
 #include "runner/diag/diag.h"
+#include "runner/lsp/context.h"
 #include "runner/spec/spec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -22,12 +25,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             !c->n_expect || !c->timeout_ms)
             abort();
     }
-    for (int format = KAGE_FORMAT_HUMAN; format <= KAGE_FORMAT_GITHUB; format++) {
+    for (int format = KAGE_FORMAT_HUMAN; format < KAGE_FORMAT_COUNT; format++) {
         struct kage_buf out = {0};
         kage_diags_render(diags, (enum kage_format)format, false, &out);
         kage_buf_done(&out);
     }
     kage_spec_free(spec);
     kage_diags_free(diags);
+
+    size_t len, fixed;
+    char *mended = kage_mend_text("fuzz.yaml", "/tmp", (const char *)data, size, &len, &fixed);
+    if ((mended != NULL) != (fixed > 0))
+        abort();
+    free(mended);
+    for (size_t at = 0; at <= size && size < 4096; at += 1 + size / 16) {
+        struct kage_context context;
+        kage_context_find((const char *)data, at, &context);
+        if (context.known && !context.key && !context.field)
+            abort();
+    }
     return 0;
 }
