@@ -1,6 +1,9 @@
+#include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runner/spec/suggest.h"
 #include "runner/verbs.h"
@@ -61,8 +64,20 @@ static int vmctl(int argc, char **argv)
     return asked ? 0 : EXIT_USAGE;
 }
 
+/* A descriptor that is closed here would be the next file kage opens, and command output would go
+ * into it. What stands in for standard output cannot be written, so that losing output is an error.
+ */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            if (open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) != fd)
+                _exit(EXIT_USAGE);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
     if (argc > 0 && strcmp(slash ? slash + 1 : argv[0], "vmctl") == 0)
         return vmctl(argc, argv);

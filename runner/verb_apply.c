@@ -225,15 +225,19 @@ static void print_summary(const struct options *o, const struct kage_plans *plan
 static int write_reports(const struct options *o, const struct kage_plans *plans,
                          const struct kage_result *results, int code)
 {
-    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_error errs[2] = {KAGE_ERROR_INIT, KAGE_ERROR_INIT};
 
-    if ((o->result && kage_results_write(o->result, plans, results, &err) < 0) ||
-        (o->junit && kage_results_write_junit(o->junit, plans, results, &err) < 0)) {
-        fprintf(stderr, "kage: %s\n", err.message);
-        if (code == 0)
-            code = EXIT_NO_VERDICT;
+    if (o->result)
+        kage_results_write(o->result, plans, results, &errs[0]);
+    if (o->junit)
+        kage_results_write_junit(o->junit, plans, results, &errs[1]);
+    for (size_t i = 0; i < sizeof errs / sizeof *errs; i++) {
+        if (errs[i].message) {
+            fprintf(stderr, "kage: %s\n", errs[i].message);
+            code = code ? code : EXIT_NO_VERDICT;
+        }
+        kage_error_done(&errs[i]);
     }
-    kage_error_done(&err);
     return code;
 }
 
@@ -250,7 +254,13 @@ int kage_verb_apply(int argc, char **argv)
         return EXIT_NO_VERDICT;
     if (o.help) {
         fputs(help, stdout);
-        return 0;
+        return kage_written(0);
+    }
+    if ((o.result && kage_report_check_path(o.result, &err) < 0) ||
+        (o.junit && kage_report_check_path(o.junit, &err) < 0)) {
+        fprintf(stderr, "kage: %s\n", err.message);
+        kage_error_done(&err);
+        return EXIT_NO_VERDICT;
     }
     if (make_plans(&o, &plans, &err) < 0) {
         results = kage_alloc(sizeof *results);

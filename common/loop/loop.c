@@ -47,6 +47,7 @@ struct kage_loop {
     void *signal_user;
     int (*driver)(void *user);
     void *driver_user;
+    sigset_t mask_before; /* of the process, when signals are received */
     unsigned depth;
     bool quit;
 };
@@ -184,7 +185,7 @@ static void on_signal(uint32_t events, void *user)
 int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_fn fn, void *user,
                       struct kage_error *err)
 {
-    if (sigprocmask(SIG_BLOCK, set, NULL) < 0 ||
+    if (sigprocmask(SIG_BLOCK, set, loop->signal_watch ? NULL : &loop->mask_before) < 0 ||
         (loop->signal_fd = signalfd(loop->signal_fd, set, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
         return kage_error_errno(err, KAGE_CLASS_INTERNAL, errno, "cannot receive signals");
     loop->on_signal = fn;
@@ -238,6 +239,8 @@ void kage_loop_free(struct kage_loop *loop)
 {
     if (!loop)
         return;
+    if (loop->signal_watch)
+        sigprocmask(SIG_SETMASK, &loop->mask_before, NULL);
     kage_watch_free(loop->timer_watch);
     kage_watch_free(loop->signal_watch);
     bury(loop);

@@ -41,7 +41,7 @@ void kage_timer_set(struct kage_timer *timer, uint64_t delay_ms);
 void kage_timer_free(struct kage_timer *timer);
 
 /* Blocks the signals in `set` for the process and delivers them here instead (signalfd). Children
- * must unblock them before exec. One handler per loop. */
+ * must unblock them before exec. One handler per loop; the mask is as before once it is freed. */
 int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_fn fn, void *user,
                       struct kage_error *err);
 

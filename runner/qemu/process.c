@@ -284,6 +284,9 @@ static _Noreturn void become_qemu(char *program, char **argv, const struct inher
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
+    /* What whoever started kage left open is not QEMU's. Kernels before 5.11 cannot do this in one
+     * call; kage's own descriptors are marked one by one anyway. */
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     keep_open(in->qmp);
     keep_open(in->console);
     keep_open(in->token);

@@ -119,18 +119,21 @@ int kage_output_new(struct kage_loop *loop, int fd, const struct kage_output_han
                     void *user, struct kage_output **ret, struct kage_error *err)
 {
     struct kage_output *out = kage_alloc(sizeof *out);
-    struct stat st;
+    struct stat st = {0};
     int own;
 
     *out = (struct kage_output){.fd = fd, .handler = handler, .user = user};
     if (fstat(fd, &st) == 0)
         out->is_socket = S_ISSOCK(st.st_mode);
-    if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) &&
-        (own = reopen(fd)) >= 0) {
+    /* One that is open for reading only must fail, not be opened for more than it was. */
+    if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY &&
+        (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) && (own = reopen(fd)) >= 0) {
         out->fd = own;
         out->own_fd = true;
     }
-    if ((out->own_fd || out->is_socket) &&
+    /* Without a description of our own (somebody else's pipe, seen through sudo) the descriptor is
+     * used as it is: a blocking one blocks, one that is not is waited for. */
+    if (!S_ISREG(st.st_mode) &&
         kage_watch_new(loop, out->fd, EPOLLOUT, on_writable, out, &out->watch, NULL) == 0)
         kage_watch_set(out->watch, 0);
     *ret = out;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -53,32 +54,62 @@ int kage_result_exit_code(enum kage_class class, int command_code, int signal)
     }
 }
 
-/* Writes a file beside `path` and renames it, so that a reader never sees half a report. */
-int kage_report_write_file(const char *path, const struct kage_buf *text, struct kage_error *err)
+static int write_all(int fd, const struct kage_buf *text)
 {
-    KAGE_CLEANUP(kage_freep) char *part = kage_asprintf("%s.part-%ld", path, (long)getpid());
-    KAGE_CLEANUP(kage_closep) int fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     size_t done = 0;
 
-    if (fd < 0)
-        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
     while (done < text->len) {
         ssize_t n = write(fd, text->data + done, text->len - done);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0) {
-            kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
-            unlink(part);
+        if (n < 0)
             return -1;
-        }
         done += (size_t)n;
     }
-    if (rename(part, path) < 0) {
-        kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
-        unlink(part);
-        return -1;
+    return 0;
+}
+
+/* Writes a file beside `path` and renames it, so that a reader never sees half a report. What is no
+ * regular file (a FIFO, /dev/stdout, /dev/null) is written to, and a link is followed. */
+int kage_report_write_file(const char *path, const struct kage_buf *text, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *real = realpath(path, NULL);
+    const char *target = real ? real : path;
+    KAGE_CLEANUP(kage_freep) char *part = NULL;
+    KAGE_CLEANUP(kage_closep) int fd = -1;
+    struct stat st;
+    int e;
+
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0 || write_all(fd, text) < 0)
+            return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
+        return 0;
     }
+    part = kage_asprintf("%s.part-%ld", target, (long)getpid());
+    fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
+    if (write_all(fd, text) == 0 && rename(part, target) == 0)
+        return 0;
+    e = errno;
+    unlink(part);
+    return kage_error_errno(err, KAGE_CLASS_HOST, e, "cannot write %s", path);
+}
+
+int kage_report_check_path(const char *path, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *folder = NULL;
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return kage_error_set(err, KAGE_CLASS_HOST, "cannot write %s: it is a folder", path);
+    folder =
+        !slash ? kage_strdup(".") : kage_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (access(folder, W_OK | X_OK) < 0 && (stat(path, &st) < 0 || S_ISREG(st.st_mode)))
+        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot write %s", path);
     return 0;
 }
 

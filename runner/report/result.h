@@ -85,4 +85,8 @@ int kage_results_write(const char *path, const struct kage_plans *plans,
 int kage_results_write_junit(const char *path, const struct kage_plans *plans,
                              const struct kage_result *results, struct kage_error *err);
 
+/* Whether a report can be written there: asked before the run, so that a typing mistake does not cost
+ * one. */
+int kage_report_check_path(const char *path, struct kage_error *err);
+
 void kage_result_done(struct kage_result *result);

@@ -52,6 +52,9 @@
 #define HEARTBEAT_MS 10000
 #define SILENT_TICKS_MAX 6
 #define CONSOLE_LINES 12
+#define DRAIN_MS 2000
+/* From "vmd is ready" to "the machine is saved"; normally a fraction of a second. */
+#define SAVE_LIMIT_MS 20000
 /* A restored machine has little to do until it answers; one that does not is booted instead. */
 #define RESTORE_FRACTION 6
 
@@ -137,6 +140,11 @@ static void on_finished(void *user)
     quit_when_written(run);
 }
 
+static bool is_failure(enum kage_class class)
+{
+    return class == KAGE_CLASS_COMMAND || class == KAGE_CLASS_SIGNAL || class == KAGE_CLASS_TIMEOUT;
+}
+
 void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
                      struct kage_loc loc, char *message)
 {
@@ -147,9 +155,10 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
         return;
     }
     run->done = true;
-    if (class != KAGE_CLASS_NONE) {
+    if (class != KAGE_CLASS_NONE)
         kage_steps_on_loss(run);
-        /* A broken environment outranks a command that failed before it. */
+    /* A broken environment outranks a command that failed before it; another failure does not. */
+    if (class != KAGE_CLASS_NONE && !(run->job_failed && is_failure(class))) {
         free(r->message);
         r->class = class;
         r->exit_code = class == KAGE_CLASS_INTERRUPTED ? exit_code
@@ -161,6 +170,9 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
     }
     set_timers_off(run);
     kage_timer_set(run->boot_timer, 1);
+    /* Output that nobody reads must not keep alive a run that was told to end. */
+    if (class == KAGE_CLASS_INTERRUPTED || class == KAGE_CLASS_TIMEOUT)
+        kage_timer_set(run->drain_timer, DRAIN_MS);
 }
 
 static void lose(struct kage_run *run, enum kage_class class, char *message)
@@ -240,7 +252,7 @@ static void on_qemu_exit(uint32_t events, void *user)
         kage_run_finish(
             run, KAGE_CLASS_PANIC, 0, here(run),
             with_console(run, kage_asprintf("the guest's kernel panicked %s: %s", when, said)));
-    } else if (!run->ready && complaint && !run->console.len)
+    } else if (!run->ready && complaint && !run->console.len && run->how != KAGE_START_RESTORE)
         kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
                         kage_asprintf("QEMU did not start: %s", complaint));
     else
@@ -318,6 +330,7 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     kage_timer_set(run->connect_timer, 0);
     kage_timer_set(run->heartbeat, HEARTBEAT_MS);
     if (run->how == KAGE_START_SAVE) {
+        kage_timer_set(run->boot_timer, SAVE_LIMIT_MS);
         kage_snapshot_save(run);
         return;
     }
@@ -404,10 +417,22 @@ static void on_boot_timer(void *user)
         on_finished(run);
         return;
     }
+    if (run->ready) {
+        kage_run_finish(run, KAGE_CLASS_INTERNAL, 0, (struct kage_loc){0},
+                        kage_strdup("saving the machine took too long"));
+        return;
+    }
     kage_run_finish(
         run, KAGE_CLASS_BOOT, 0, (struct kage_loc){0},
         with_console(run, kage_asprintf("the virtual machine was not ready after %s (%s)", limit,
                                         kage_accel_name(run->plan->accel))));
+}
+
+static void on_drain_timer(void *user)
+{
+    struct kage_run *run = user;
+
+    kage_loop_quit(run->loop);
 }
 
 static void on_job_timer(void *user)
@@ -416,8 +441,14 @@ static void on_job_timer(void *user)
     KAGE_CLEANUP(kage_freep) char *limit = kage_duration_text(run->plan->timeout_ms);
     KAGE_CLEANUP(kage_freep) char *when = while_doing(run);
 
-    if (run->command_running)
-        run->result->commands[run->command].status = KAGE_COMMAND_TIMED_OUT;
+    if (run->command_running) {
+        struct kage_command_result *c = &run->result->commands[run->command];
+
+        c->status = KAGE_COMMAND_TIMED_OUT;
+        c->duration_ms = kage_now_ms() - run->commands[run->command].first_start_ms;
+        free(c->message);
+        c->message = kage_strdup("the job ran out of time");
+    }
     kage_run_finish(run, KAGE_CLASS_TIMEOUT, 0, here(run),
                     kage_asprintf("the job ran longer than its timeout of %s, %s", limit, when));
 }
@@ -450,7 +481,16 @@ static void on_signal(int signo, void *user)
     struct kage_run *run = user;
 
     if (run->done) {
-        /* Told twice: what is still to be written is given up. */
+        struct kage_result *r = run->result;
+
+        /* What is still to be written is given up, so this is no pass any more; nor is a machine
+         * that was only saved a reason to go on. */
+        if (r->class == KAGE_CLASS_NONE) {
+            r->class = KAGE_CLASS_INTERRUPTED;
+            r->exit_code = 128 + signo;
+            r->message = kage_asprintf("interrupted by SIG%s", sigabbrev_np(signo));
+            run->saved = false;
+        }
         kage_loop_quit(run->loop);
         return;
     }
@@ -499,6 +539,18 @@ static const struct kage_output_handler output_handler = {
 
 /* ---- set-up ---- */
 
+/* One that is ignored stays ignored: nohup, and a shell's background jobs, count on it. */
+static void receive_signals(sigset_t *set)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action;
+
+    sigemptyset(set);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(set, numbers[i]);
+}
+
 static int set_up_loop(struct kage_run *run, struct kage_error *err)
 {
     sigset_t signals;
@@ -512,12 +564,10 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
         {&run->heartbeat, on_heartbeat},
         {&run->save_timer, kage_snapshot_on_timer},
         {&run->loss_timer, on_loss_timer},
+        {&run->drain_timer, on_drain_timer},
     };
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
+    receive_signals(&signals);
     signal(SIGPIPE, SIG_IGN);
     if (kage_loop_new(&run->loop, err) < 0 ||
         kage_loop_signals(run->loop, &signals, on_signal, run, err) < 0 ||
@@ -586,6 +636,7 @@ static void tear_down(struct kage_run *run)
     kage_ws_free(run->ws);
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         kage_timer_free(timers[i]);
+    kage_timer_free(run->drain_timer);
     kage_loop_free(run->loop);
     free(run->loss_why);
 }
@@ -650,6 +701,22 @@ static void note(const struct kage_run_options *options, const char *what, const
         fprintf(stderr, "kage: %s%s%s\n", what, why ? ": " : "", why ? why : "");
 }
 
+/* Whether a machine that did not come up is the run's end, or another way to start it may do. What
+ * is wrong with the host, the shares or the time given is wrong for every way. */
+static bool ends_the_run(enum kage_class class)
+{
+    switch (class) {
+    case KAGE_CLASS_NONE:
+    case KAGE_CLASS_BOOT:
+    case KAGE_CLASS_PANIC:
+    case KAGE_CLASS_AGENT_LOST:
+    case KAGE_CLASS_INTERNAL:
+        return false;
+    default:
+        return true;
+    }
+}
+
 /* Boots a machine, saves it and puts the template in place. Returns 0 with *t open, 1 to go on
  * without a template, -1 when *result stands already. */
 static int make_template(const struct kage_plan *plan, const struct kage_image_files *files,
@@ -660,8 +727,7 @@ static int make_template(const struct kage_plan *plan, const struct kage_image_f
     int r = 0;
 
     if (!run_machine(plan, files, options, KAGE_START_SAVE, t, result)) {
-        /* That was a boot like any other; what stopped it would stop the next one. */
-        r = result->class == KAGE_CLASS_NONE || result->class == KAGE_CLASS_INTERNAL ? 1 : -1;
+        r = ends_the_run(result->class) ? -1 : 1;
         if (r > 0)
             note(options, "no template was made", result->message);
     } else if (kage_template_commit(t, plan, &err) < 0) {
@@ -716,7 +782,7 @@ static void run_plan(const struct kage_plan *plan, const struct kage_image_files
     if (how == KAGE_START_RESTORE) {
         bool up = run_machine(plan, files, options, how, &t, result);
 
-        if (up || result->class == KAGE_CLASS_INTERRUPTED) {
+        if (up || ends_the_run(result->class)) {
             kage_template_done(&t);
             return;
         }

@@ -48,7 +48,7 @@ struct kage_run {
     bool done;  /* the verdict stands; what is left is to write out and stop */
     bool vm_gone;
 
-    struct kage_timer *save_timer;
+    struct kage_timer *save_timer, *drain_timer;
     struct kage_timer *boot_timer, *connect_timer, *job_timer, *heartbeat, *loss_timer;
     unsigned silent_ticks;
     char *loss_why;

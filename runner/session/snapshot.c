@@ -106,7 +106,7 @@ static void on_spawned(const struct kage_msg *reply, void *user)
     struct kage_run *run = user;
 
     if (reply->type == KAGE_MSG_ERROR)
-        kage_snapshot_on_exit(run); /* an image without `true` is saved all the same */
+        kage_snapshot_on_exit(run); /* it is saved all the same */
     else
         kage_client_expect(run->client, (uint32_t)reply->id);
 }
@@ -114,8 +114,8 @@ static void on_spawned(const struct kage_msg *reply, void *user)
 void kage_snapshot_save(struct kage_run *run)
 {
     kage_client_request(run->client, KAGE_MSG_SPAWN,
-                        "{\"id\":1,\"command\":\"/bin/sh\",\"args\":[\"-c\",\"true\"],"
-                        "\"user\":\"root\",\"no_stdin\":true}",
+                        "{\"id\":1,\"command\":\"true\",\"uid\":0,\"gid\":0,\"no_stdin\":true,"
+                        "\"builtin\":true}",
                         on_spawned, run);
 }
 

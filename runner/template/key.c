@@ -12,7 +12,7 @@
 #include "runner/template/template.h"
 
 /* Goes into every key: raise it when what is saved, or how, changes. */
-#define TEMPLATE_FORMAT "kage template 1"
+#define TEMPLATE_FORMAT "kage template 2"
 
 /* Options whose value the guest cannot see, or that name something of this run only. */
 static const char *const invisible[] = {"-name", "-netdev", "-fsdev", "-blockdev"};
@@ -89,7 +89,7 @@ char *kage_template_key(const struct kage_plan *plan, const struct kage_image_fi
     KAGE_CLEANUP(kage_freep) char *program = kage_qemu_program(plan->qemu);
     const char *image[] = {files->kernel, files->initrd, files->rootfs};
     struct kage_sha256 *hash = kage_sha256_new();
-    char hex[KAGE_SHA256_HEX + 1];
+    char hex[KAGE_SHA256_HEX + 1], disk[32];
     int r = 0;
 
     add_text(hash, TEMPLATE_FORMAT);
@@ -104,6 +104,8 @@ char *kage_template_key(const struct kage_plan *plan, const struct kage_image_fi
     if (plan->accel == KAGE_ACCEL_KVM)
         add_host_cpu(hash);
     add_args(hash, plan);
+    snprintf(disk, sizeof disk, "disk %llu", (unsigned long long)plan->disk);
+    add_text(hash, disk);
     kage_sha256_end(hash, hex);
     return r < 0 ? NULL : kage_strndup(hex, 32);
 }

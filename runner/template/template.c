@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -20,6 +22,14 @@
  * a 512 MiB machine takes some 60 MiB. */
 #define DISK_MAX (UINT64_C(4) << 30)
 #define META_MAX 4096
+/* What a saved machine may write while it boots; with less, booting without a template is safer: a
+ * full disk would end the machine with SIGBUS. */
+#define ROOM_MIN (UINT64_C(384) << 20)
+/* Somebody may hold the lock for a moment just to look. */
+#define LOCK_TRIES 25
+#define LOCK_PAUSE_NS 2000000L
+/* A workplace without a lock is about to get one, or was left by a maker killed right then. */
+#define LOCKLESS_GRACE_S 10
 
 /* ---- files ---- */
 
@@ -76,6 +86,20 @@ static void close_files(struct kage_template *t)
     kage_closep(&t->lock_fd);
 }
 
+static int lock_shared(int fd)
+{
+    struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
+
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_SH | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return -1;
+        nanosleep(&pause, NULL);
+    }
+    return -1;
+}
+
 /* ---- use ---- */
 
 int kage_template_open(const char *key, struct kage_template *ret, struct kage_error *err)
@@ -90,7 +114,7 @@ int kage_template_open(const char *key, struct kage_template *ret, struct kage_e
     t.folder = in(base, key);
     t.lock_fd = open_in(t.folder, "lock", O_RDWR);
     /* Shared while in use; whoever removes one takes it exclusively first. */
-    if (t.lock_fd < 0 || flock(t.lock_fd, LOCK_SH | LOCK_NB) < 0) {
+    if (t.lock_fd < 0 || lock_shared(t.lock_fd) < 0) {
         close_files(&t);
         free(t.folder);
         return 1;
@@ -136,6 +160,20 @@ void kage_template_discard(struct kage_template *t)
 
 /* ---- making ---- */
 
+static bool is_old(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0 && time(NULL) - st.st_mtime > LOCKLESS_GRACE_S;
+}
+
+static bool has_room(const char *base)
+{
+    struct statvfs fs;
+
+    return statvfs(base, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= ROOM_MIN;
+}
+
 /* Removes what killed makers left: their lock went with them. */
 static void prune_workplaces(const char *base)
 {
@@ -151,7 +189,7 @@ static void prune_workplaces(const char *base)
             continue;
         path = in(base, e->d_name);
         lock = open_in(path, "lock", O_RDWR);
-        if (lock >= 0 && flock(lock, LOCK_EX | LOCK_NB) == 0)
+        if (lock >= 0 ? flock(lock, LOCK_EX | LOCK_NB) == 0 : is_old(path))
             kage_store_remove(path, &ignored);
         kage_error_done(&ignored);
     }
@@ -169,6 +207,9 @@ int kage_template_begin(const char *key, uint64_t memory, struct kage_template *
     if (!base)
         return -1;
     prune_workplaces(base);
+    if (!has_room(base))
+        return kage_error_set(err, KAGE_CLASS_HOST, "less than %llu MiB are free in %s",
+                              (unsigned long long)(ROOM_MIN >> 20), base);
     /* One workplace per key: its name is what keeps two makers apart. */
     t.folder = in(base, name);
     if (mkdir(t.folder, 0700) < 0) {
@@ -181,10 +222,15 @@ int kage_template_begin(const char *key, uint64_t memory, struct kage_template *
     t.making = true;
     t.key = kage_strdup(key);
     t.lock_fd = open_in(t.folder, "lock", O_RDWR | O_CREAT | O_EXCL);
+    if (t.lock_fd >= 0 && flock(t.lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        /* Taken for a leftover by somebody who cleans up, who will remove it. */
+        t.making = false;
+        kage_template_done(&t);
+        return 1;
+    }
     t.ram_fd = open_in(t.folder, "ram", O_RDWR | O_CREAT | O_EXCL);
     t.state_fd = open_in(t.folder, "state", O_RDWR | O_CREAT | O_EXCL);
-    if (t.lock_fd < 0 || flock(t.lock_fd, LOCK_EX | LOCK_NB) < 0 || t.ram_fd < 0 ||
-        t.state_fd < 0 || ftruncate(t.ram_fd, (off_t)memory) < 0) {
+    if (t.lock_fd < 0 || t.ram_fd < 0 || t.state_fd < 0 || ftruncate(t.ram_fd, (off_t)memory) < 0) {
         kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make a template in %s", base);
         kage_template_discard(&t);
         return -1;
@@ -348,6 +394,7 @@ int kage_template_remove(const char *key, struct kage_error *err)
 
     if (!base || kage_template_list(&list, &n, err) < 0)
         return -1;
+    prune_workplaces(base);
     for (size_t i = 0; i < n && removed >= 0; i++) {
         KAGE_CLEANUP(kage_freep) char *folder = in(base, list[i].key);
         KAGE_CLEANUP(kage_closep) int lock = -1;

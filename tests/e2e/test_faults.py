@@ -8,7 +8,7 @@ import textwrap
 import time
 import unittest
 
-from kage_e2e import SIGNALS, Kage, alive, qemu_children, wait_until
+from kage_e2e import KAGE, SIGNALS, Kage, alive, qemu_children, wait_until
 
 SLEEPER = """
     version: 1
@@ -184,6 +184,77 @@ class Host(Kage):
             p = self.kage("apply", *args)
             self.assert_code(p, 125)
             self.assertIn(b"--help", p.err)
+
+
+class Streams(Kage):
+    HELLO = """
+        version: 1
+        image: tiny
+        commands:
+          - run: echo hello
+        """
+
+    def shell(self, script, timeout=120):
+        spec = self.spec(self.HELLO)
+        return subprocess.run(["bash", "-c", script.format(kage=KAGE, spec=spec)], capture_output=True,
+                              cwd=self.dir, timeout=timeout, check=False)
+
+    def test_a_closed_standard_output_is_no_pass(self):
+        for redirection in (">&-", "<&- >&-"):
+            p = self.shell(f"'{{kage}}' apply '{{spec}}' {redirection}")
+            self.assertEqual(p.returncode, 125, p.stderr)
+            self.assertIn(b"cannot write", p.stderr)
+        self.assertEqual(self.shell("'{kage}' apply '{spec}' 2>&-").stdout, b"hello\n")
+
+    def test_nohup_holds(self):
+        p = self.shell("trap '' HUP; '{kage}' apply '{spec}' & p=$!; sleep 0.2; kill -HUP $p; wait $p")
+        self.assertEqual((p.returncode, p.stdout), (0, b"hello\n"), p.stderr)
+
+    def test_a_stuck_reader_does_not_hold_a_run_that_was_told_to_end(self):
+        spec = self.spec("""
+            version: 1
+            image: tiny
+            limits: {output: 1GiB}
+            commands:
+              - exec: [cat, /dev/zero]
+            """)
+        read, write = os.pipe()
+        p = self.start("apply", spec, stdout=write)
+        os.close(write)
+        self.assertEqual(os.read(read, 1), b"\0")
+        time.sleep(0.5)
+        p.send_signal(signal.SIGTERM)
+        p.wait(timeout=10)
+        os.close(read)
+        self.assertEqual(p.returncode, 143)
+
+    def test_inherited_descriptors_do_not_reach_qemu(self):
+        with open("/etc/hostname") as secret:
+            p = self.start("apply", self.spec(SLEEPER), pass_fds=(secret.fileno(),))
+            self.assertEqual(p.stdout.readline(), b"started\n")
+            qemu = qemu_children(p.pid)[0]
+            links = [os.readlink(f"/proc/{qemu}/fd/{fd}") for fd in os.listdir(f"/proc/{qemu}/fd")]
+        self.assertNotIn("/etc/hostname", links)
+        p.send_signal(signal.SIGTERM)
+        p.communicate(timeout=10)
+
+    def test_reports_go_where_they_are_told(self):
+        p = self.shell("mkfifo f; cat f > copied & '{kage}' apply --junit f '{spec}'; wait; test -p f && grep -c testsuite copied")
+        self.assertEqual(p.returncode, 0, p.stderr)
+        p = self.shell("'{kage}' apply --junit /no/such/x.xml '{spec}'")
+        self.assertEqual((p.returncode, p.stdout), (125, b""))  # told before anything runs
+
+    def test_the_first_failure_keeps_the_verdict(self):
+        p = self.apply("""
+            version: 1
+            image: tiny
+            limits: {output: 1KiB}
+            commands:
+              - run: exit 3
+              - run: head -c 2000 /dev/zero
+                when: always
+            """)
+        self.assert_code(p, 3)
 
 
 class Secrets(Kage):

@@ -1,5 +1,6 @@
 """Warm starts: clones of one saved machine are correct, independent and never corrupt."""
 
+import fcntl
 import json
 import os
 import random
@@ -42,6 +43,15 @@ class Templates(Kage):
 
     def keys(self):
         return [n for n in os.listdir(self.templates) if not n.startswith(".")] if os.path.isdir(self.templates) else []
+
+    def saving(self):
+        for name in os.listdir(self.templates) if os.path.isdir(self.templates) else []:
+            try:
+                if name.startswith(".new-") and os.path.getsize(os.path.join(self.templates, name, "state")):
+                    return True
+            except OSError:
+                pass  # gone in between
+        return False
 
     def test_the_first_run_makes_one_and_the_second_is_much_faster(self):
         first, second = self.warm(IDENTITY), self.warm(IDENTITY)
@@ -101,6 +111,56 @@ class Templates(Kage):
         self.warm(IDENTITY.replace("image: tiny", "image: tiny\n    machine: {memory: 256MiB}"))
         self.assertEqual(len(self.keys()), 2)
 
+    def test_the_disk_is_the_size_the_spec_says(self):
+        for size in (100, 200):
+            p = self.warm(f"""
+                version: 1
+                image: tiny
+                machine: {{disk: {size}MiB}}
+                commands:
+                  - run: cat /sys/block/vda/size
+                """)
+            self.assert_code(p, 0)
+            self.assertEqual(int(p.out) * 512, size << 20)
+
+    def test_a_run_that_fails_for_its_own_reasons_keeps_the_template(self):
+        self.warm(IDENTITY)
+        before = self.keys()
+        p = self.warm("timeout: 50ms" + IDENTITY.replace("\n    ", "\n"))
+        self.assert_code(p, 124)
+        self.assertEqual(self.keys(), before)
+
+    def test_looking_at_templates_does_not_disturb_runs(self):
+        self.warm(IDENTITY)
+        looking = subprocess.Popen(["sh", "-c", f"while '{KAGE}' template ls; do :; done"], env=self.env,
+                                   stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            for _ in range(8):
+                p = self.warm(IDENTITY)
+                self.assert_code(p, 0)
+                self.assertLess(p.result["boot_ms"], 5000)
+        finally:
+            os.killpg(looking.pid, signal.SIGKILL)
+            looking.wait()
+        self.assertEqual(len(self.keys()), 1)
+
+    def test_an_interrupt_anywhere_in_a_first_run_ends_it(self):
+        spec = self.spec(IDENTITY)
+        for i in range(6):
+            p = self.start("apply", spec, env=self.env)
+            # The state is written in a few milliseconds right before the machine is restored.
+            while p.poll() is None and not self.saving():
+                time.sleep(0.0005)
+            if p.poll() is not None:
+                continue  # the moment was missed
+            time.sleep(i * 0.004)
+            p.send_signal(signal.SIGTERM)
+            out, err = p.communicate(timeout=30)
+            # Told between two machines it dies of the signal itself; a shell shows both as 143.
+            self.assertIn(p.returncode, (143, -15), (i, out, err))
+            for name in self.keys():
+                shutil.rmtree(os.path.join(self.templates, name))
+
     def test_a_changed_template_is_thrown_away(self):
         self.warm(IDENTITY)
         key = self.keys()[0]
@@ -138,6 +198,37 @@ class Templates(Kage):
         self.assertEqual(self.keys(), [])
         self.assert_code(self.warm(IDENTITY), 0)
         self.assertEqual(len(self.keys()), 1)
+
+    def test_removing_takes_the_one_that_is_meant(self):
+        self.warm(IDENTITY)
+        key = self.keys()[0]
+        for wrong in ("", key[:3], "zzzz", key[:4] + "\x1b", "g" + key, key + "0", "0" * 32):
+            with self.subTest(wrong):
+                p = self.kage("template", "rm", wrong, env=self.env)
+                self.assert_code(p, 1)
+                self.assertNotIn(b"\x1b", p.err)
+                self.assertEqual(self.keys(), [key])
+        twin = key[:4] + ("0" if key[4] != "0" else "1") + key[5:]
+        shutil.copytree(os.path.join(self.templates, key), os.path.join(self.templates, twin))
+        p = self.kage("template", "rm", key[:4], env=self.env)
+        self.assert_code(p, 1)
+        self.assertIn(b"more than one", p.err)
+        self.assertEqual(len(self.keys()), 2)
+        self.assert_code(self.kage("template", "rm", key[:5], env=self.env), 0)
+        self.assertEqual(self.keys(), [twin])
+
+    def test_build_fails_when_no_template_came_out(self):
+        spec = self.spec(IDENTITY)
+        self.assert_code(self.kage("template", "build", spec, env=self.env), 0)
+        key = self.keys()[0]
+        self.assert_code(self.kage("template", "rm", key, env=self.env), 0)
+        work = self.path("cache", "kage", "templates", f".new-{key}")
+        os.mkdir(work, 0o700)
+        with open(os.path.join(work, "lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # as another kage does that makes it
+            p = self.kage("template", "build", spec, env=self.env)
+        self.assert_code(p, 125)
+        self.assertIn(b"no template", p.err)
 
     def test_files_are_private(self):
         self.warm(IDENTITY)
