@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (size_t i = 0; spec && i < spec->n_commands; i++) {
         const struct kage_spec_command *c = &spec->commands[i];
         if ((c->run != NULL) == (c->n_argv > 0) || !c->user || !c->cwd || !c->shell || !c->name ||
-            !c->n_expect || !c->timeout_ms)
+            !c->n_expect || (!c->timeout_ms && !c->background))
             abort();
     }
     for (int format = KAGE_FORMAT_HUMAN; format < KAGE_FORMAT_COUNT; format++) {
