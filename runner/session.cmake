@@ -11,6 +11,7 @@ target_sources(kage-core PRIVATE
   session/run.c
   session/secrets.c
   session/snapshot.c
+  session/start.c
   session/steps.c
   session/tty.c
   vm/run_in.c)

@@ -61,9 +61,18 @@ struct kage_run {
     bool command_running;
     bool ending; /* the last command is over */
     bool job_failed;
-    struct kage_command *commands; /* as many as result->commands; command.c */
+    struct kage_command *commands;    /* as many as result->commands; command.c */
     struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
+
+/* run.c: one machine from start to end. Returns whether it came up, and for one that is saved,
+ * whether that worked. */
+bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_files *files,
+                      const struct kage_run_options *options, enum kage_start how,
+                      struct kage_template *template, struct kage_result *result);
+
+/* start.c: empties the result and gives it a line for every command and artifact. */
+void kage_run_result_begin(const struct kage_plan *plan, struct kage_result *result);
 
 /* Ends the run. The first call decides: later ones are ignored. Takes ownership of message. */
 void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
