@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runner/verbs.h"
 
@@ -13,4 +15,14 @@ int kage_usage(const char *verb, const char *fmt, ...)
     va_end(ap);
     fprintf(stderr, "\nTry 'kage %s --help'.\n", verb);
     return -1;
+}
+
+int kage_written(int code)
+{
+    const char *why = fflush(stdout) != 0 ? strerror(errno) : NULL;
+
+    if ((!why && !ferror(stdout)) || code)
+        return code;
+    fprintf(stderr, "kage: cannot write to standard output%s%s\n", why ? ": " : "", why ? why : "");
+    return 1;
 }

@@ -143,7 +143,7 @@ int kage_verb_cp(int argc, char **argv)
                 return USAGE("--max-size takes a size such as 512MiB, not '%s'", optarg);
             break;
         case 'h':
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         case ':':
             return USAGE("option '%s' needs a value", argv[optind - 1]);
         default:

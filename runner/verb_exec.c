@@ -176,7 +176,7 @@ int kage_verb_exec(int argc, char **argv)
         if (o.no_stdin)
             o.exec.in = -1;
         if (o.help)
-            code = fputs(help, stdout) < 0;
+            code = kage_written(fputs(help, stdout) < 0);
         else
             code = kage_vm_run_in(o.vm, &o.exec, "exec");
     }

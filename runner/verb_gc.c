@@ -25,7 +25,7 @@ int kage_verb_gc(int argc, char **argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         if (c == 'h')
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         return -2 * kage_usage("gc", "unknown option '%s'", argv[optind - 1]);
     }
     if (optind < argc)
@@ -47,5 +47,5 @@ int kage_verb_gc(int argc, char **argv)
         code = 1;
     }
     kage_vm_list_free(vms, n);
-    return code;
+    return kage_written(code);
 }

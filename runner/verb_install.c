@@ -73,7 +73,7 @@ int kage_verb_install(int argc, char **argv)
             name = optarg;
             break;
         case 'h':
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         case ':':
             return USAGE("option '%s' needs a value", argv[optind - 1]);
         default:

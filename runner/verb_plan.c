@@ -128,7 +128,7 @@ int kage_verb_plan(int argc, char **argv)
         return EXIT_USAGE;
     if (o.help) {
         fputs(help, stdout);
-        return 0;
+        return kage_written(0);
     }
     job.spec = o.spec;
     job.kernel = o.kernel;

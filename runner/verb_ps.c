@@ -46,6 +46,15 @@ static void print_table(const struct kage_vm *vms, size_t n)
     }
 }
 
+/* JSON is UTF-8, which the names of files need not be. */
+static void add_text(cJSON *object, const char *key, const char *s)
+{
+    KAGE_CLEANUP(kage_freep)
+    char *shown = kage_utf8_valid(s, strlen(s)) ? kage_strdup(s) : kage_printable(s, strlen(s));
+
+    cJSON_AddStringToObject(object, key, shown);
+}
+
 static void print_json(const struct kage_vm *vms, size_t n)
 {
     cJSON *list = cJSON_CreateArray();
@@ -64,11 +73,11 @@ static void print_json(const struct kage_vm *vms, size_t n)
         cJSON_AddNumberToObject(o, "started", (double)vms[i].started);
         cJSON_AddStringToObject(o, "image", vms[i].image);
         if (vms[i].spec)
-            cJSON_AddStringToObject(o, "spec", vms[i].spec);
+            add_text(o, "spec", vms[i].spec);
         cJSON_AddStringToObject(o, "accelerator", vms[i].accel);
         cJSON_AddBoolToObject(o, "network", vms[i].network);
         if (vms[i].reason)
-            cJSON_AddStringToObject(o, "reason", vms[i].reason);
+            add_text(o, "reason", vms[i].reason);
         cJSON_AddItemToArray(list, o);
     }
     text = cJSON_Print(list);
@@ -93,7 +102,7 @@ int kage_verb_ps(int argc, char **argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":qh", longs, NULL)) != -1) {
         if (c == 'h')
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         if (c == 'q')
             quiet = true;
         else if (c == 'f' && (!strcmp(optarg, "json") || !strcmp(optarg, "table")))
@@ -117,5 +126,5 @@ int kage_verb_ps(int argc, char **argv)
         if (vms[i].state == KAGE_VM_RUNNING)
             puts(vms[i].id);
     kage_vm_list_free(vms, n);
-    return fflush(stdout) != 0;
+    return kage_written(0);
 }

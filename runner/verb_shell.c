@@ -58,7 +58,7 @@ int kage_verb_shell(int argc, char **argv)
             exec.network = true;
             break;
         case 'h':
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         case ':':
             return USAGE("option '%s' needs a value", argv[optind - 1]);
         default:

@@ -86,7 +86,7 @@ int kage_verb_stop(int argc, char **argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
         if (c == 'h')
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         if (c != 'a')
             return -2 * kage_usage("stop", "unknown option '%s'", argv[optind - 1]);
         all = true;

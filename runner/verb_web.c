@@ -127,7 +127,7 @@ int kage_verb_web(int argc, char **argv)
         return EXIT_USAGE;
     if (o.help) {
         fputs(help, stdout);
-        return 0;
+        return kage_written(0);
     }
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTTIN, SIG_IGN); /* in the background, the terminal's lines are not for us */

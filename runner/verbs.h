@@ -15,6 +15,10 @@ const struct kage_verb *kage_verb_find(const char *name);
 /* Says what is wrong with a verb's arguments and where to read on. Returns -1. */
 int kage_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Writes out what standard output still holds. Returns the exit code: `code`, but where that is 0
+ * and output was lost, says so and returns 1. */
+int kage_written(int code);
+
 int kage_verb_check(int argc, char **argv);
 int kage_verb_explain(int argc, char **argv);
 int kage_verb_init(int argc, char **argv);
