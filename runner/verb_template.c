@@ -1,5 +1,6 @@
 #include <getopt.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +17,7 @@
 #include "runner/verbs.h"
 
 #define EXIT_NO_VERDICT 125
+#define KEY_MIN 4 /* a slip of the finger must not name a template */
 
 static const char help[] = "usage: kage template build SPEC\n"
                            "       kage template ls\n"
@@ -27,7 +29,41 @@ static const char help[] = "usage: kage template build SPEC\n"
                            "Templates take at most\n"
                            "4 GiB, the ones not used for longest go first, and one whose QEMU, "
                            "image or machine has changed\n"
-                           "is not used again. `kage apply --cold` does without.\n";
+                           "is not used again. `kage apply --cold` does without.\n"
+                           "\n"
+                           "KEY is the start of a key, four digits or more, that only one template "
+                           "has.\n";
+
+/* How many templates have keys that begin so. *ret, if there is one, is that one's key; owned. */
+static int count(const char *start, char **ret, struct kage_error *err)
+{
+    struct kage_template_info *all;
+    size_t n;
+    int found = 0;
+
+    if (kage_template_list(&all, &n, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (!strncmp(all[i].key, start, strlen(start)) && ++found == 1)
+            *ret = kage_strdup(all[i].key);
+    kage_template_list_free(all, n);
+    return found;
+}
+
+/* A run goes on without a template where none can be made, which for `build` is the failure. */
+static int check_made(const struct kage_plan *plan, const struct kage_image_files *files,
+                      struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *key = kage_template_key(plan, files, err);
+    KAGE_CLEANUP(kage_freep) char *found = NULL;
+    int n = key ? count(key, &found, err) : -1;
+
+    if (n == 0)
+        return kage_error_set(err, KAGE_CLASS_HOST,
+                              "the machine works, but no template came out of it; another kage may "
+                              "be making the same one");
+    return n < 0 ? -1 : 0;
+}
 
 static int build(const char *file)
 {
@@ -51,7 +87,10 @@ static int build(const char *file)
         code = result.exit_code;
         if (result.message)
             fprintf(stderr, "kage: %s\n", result.message);
-    } else if (err.message) {
+        if (code == 0 && check_made(plan, &files, &err) < 0)
+            code = EXIT_NO_VERDICT;
+    }
+    if (err.message) {
         fprintf(stderr, "kage: %s\n", err.message);
     }
     kage_result_done(&result);
@@ -82,19 +121,40 @@ static int list(struct kage_error *err)
     return 0;
 }
 
+static int remove_one(const char *start, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *shown = kage_printable(start, strlen(start));
+    KAGE_CLEANUP(kage_freep) char *key = NULL;
+    int n;
+
+    if (strlen(start) < KEY_MIN || start[strspn(start, "0123456789abcdef")])
+        return kage_error_set(err, KAGE_CLASS_HOST,
+                              "'%s' is not the start of a template's key: %d or more of its "
+                              "digits, as `kage template ls` prints them",
+                              shown, KEY_MIN);
+    n = count(start, &key, err);
+    if (n < 0)
+        return -1;
+    if (n != 1)
+        return kage_error_set(err, KAGE_CLASS_HOST,
+                              n ? "'%s' is the start of more than one template's key"
+                                : "there is no template '%s'",
+                              shown);
+    n = kage_template_remove(key, err);
+    if (n == 0)
+        return kage_error_set(err, KAGE_CLASS_HOST, "template '%s' is in use", shown);
+    return n < 0 ? -1 : 0;
+}
+
 static int removal(int argc, char **argv, struct kage_error *err)
 {
     if (argc == 0)
         return kage_usage("template", "which template? Or --all");
     for (int i = 0; i < argc; i++) {
         bool all = !strcmp(argv[i], "--all");
-        int n = kage_template_remove(all ? NULL : argv[i], err);
 
-        if (n < 0)
+        if ((all ? kage_template_remove(NULL, err) : remove_one(argv[i], err)) < 0)
             return -1;
-        if (n == 0 && !all)
-            return kage_error_set(err, KAGE_CLASS_HOST,
-                                  "there is no template '%s' that is not in use", argv[i]);
     }
     return 0;
 }
@@ -106,7 +166,7 @@ int kage_verb_template(int argc, char **argv)
     int code = 0;
 
     if (!strcmp(what, "--help") || !strcmp(what, "-h"))
-        return fputs(help, stdout) < 0;
+        return kage_written(fputs(help, stdout) < 0);
     if (!strcmp(what, "build") && argc == 3)
         return build(argv[2]);
     if (!strcmp(what, "ls") && argc == 2)
@@ -118,5 +178,5 @@ int kage_verb_template(int argc, char **argv)
     if (err.message)
         fprintf(stderr, "kage: %s\n", err.message);
     kage_error_done(&err);
-    return code < 0 ? 1 : 0;
+    return kage_written(code < 0);
 }
