@@ -15,15 +15,20 @@
 #include "common/base/alloc.h"
 #include "common/loop/loop.h"
 #include "runner/session/run.h"
+#include "runner/vm/folder.h"
 
 /*
  * Theory of operation. kage start forks twice, so that the owner is nobody's
  * child and in a session without a terminal. The owner writes to a pipe: first
  * its process id, then either that the machine is up or why it is not. Whatever
- * happens to the waiting process after that does not concern the owner.
+ * happens to the waiting process after that does not concern the owner. Before
+ * that a machine nobody waits for is a machine nobody knows: when the report
+ * finds no reader, the owner ends it.
  */
-#define CONSOLE_LOG_MAX (1024u * 1024u) /* then the log starts anew and the old one is kept once   \
-                                         */
+#define OWNER_END_MS 10000 /* what an owner that was told to end gets for it */
+#define CONSOLE_LOG_MAX                                                                            \
+    (1024u * 1024u) /* then the log starts anew and the old one is kept once                       \
+                     */
 
 struct owner {
     struct kage_vm *vm;
@@ -43,11 +48,10 @@ struct report {
     char message[3900]; /* the whole fits PIPE_BUF: it arrives in one piece */
 };
 
-static void send_report(int fd, const struct report *report)
+/* False when nobody waits any more. */
+static bool send_report(int fd, const struct report *report)
 {
-    /* The waiting process may be gone; the machine does not need it. */
-    if (write(fd, report, sizeof *report) < 0)
-        return;
+    return write(fd, report, sizeof *report) == (ssize_t)sizeof *report;
 }
 
 /* ---- the owner ---- */
@@ -88,9 +92,10 @@ static void on_up(uint16_t port, const char *token, void *user)
         raise(SIGTERM); /* comes back through the loop and ends the machine */
         return;
     }
-    o->up = true;
     snprintf(report.id, sizeof report.id, "%s", o->vm->id);
-    send_report(o->pipe, &report);
+    o->up = send_report(o->pipe, &report);
+    if (!o->up)
+        raise(SIGTERM);
     kage_closep(&o->pipe);
 }
 
@@ -117,17 +122,24 @@ static void fail_start(struct owner *o, enum kage_class class, const char *messa
     send_report(o->pipe, &report);
 }
 
-/* A machine that never came up leaves nothing; the lock goes with the process right after. */
-static void remove_folder(const struct kage_vm *vm)
+/* Closes all but the standard streams and two others. What whoever called kage had open would be
+ * held for as long as the machine lives: a pipe's reader would wait for its end, a lock would stay
+ * taken. */
+static void close_others(int a, int b)
 {
-    static const char *const names[] = {"vm.json", "console.log", "console.log.old", "lock"};
+    int low = a < b ? a : b, high = a < b ? b : a;
+    unsigned next = 3;
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", vm->folder, names[i]);
+    for (int i = 0; i < 2; i++) {
+        int keep = i ? high : low;
 
-        unlink(path);
+        if (keep < (int)next)
+            continue;
+        if (keep > (int)next)
+            close_range(next, (unsigned)keep - 1, 0);
+        next = (unsigned)keep + 1;
     }
-    rmdir(vm->folder);
+    close_range(next, ~0U, 0);
 }
 
 static _Noreturn void own(const struct kage_plan *plan, const struct kage_image_files *files,
@@ -141,13 +153,19 @@ static _Noreturn void own(const struct kage_plan *plan, const struct kage_image_
     struct kage_result result = {0};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
+    /* Blocked until the loop receives it. `kage stop` counts on it even where whoever started the
+     * machine ignored it; that the waiting process is gone must show as an error of write. */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
     for (int fd = 0; fd <= 2 && null >= 0; fd++)
         dup2(null, fd);
     if (chdir("/") < 0 || null < 0) {
         fail_start(&o, KAGE_CLASS_HOST, "cannot detach from the terminal");
         _exit(1);
     }
-    send_report(pipe, &hello);
+    close_others(pipe, files->rootfs ? files->rootfs_fd : -1);
+    if (!send_report(pipe, &hello))
+        _exit(1);
     if (kage_vm_create(vm, &err) < 0) {
         fail_start(&o, err.class, err.message);
         _exit(1);
@@ -157,7 +175,9 @@ static _Noreturn void own(const struct kage_plan *plan, const struct kage_image_
     if (o.up) {
         write_end(&o, &result);
     } else {
-        remove_folder(vm);
+        /* A machine that never came up leaves nothing; the lock goes with the process right
+         * after. */
+        kage_vm_remove_folder(vm, &err);
         fail_start(&o, result.class, result.message);
     }
     _exit(0);
@@ -165,28 +185,86 @@ static _Noreturn void own(const struct kage_plan *plan, const struct kage_image_
 
 /* ---- the waiting process ---- */
 
-static int interrupted(pid_t owner, int signo, struct kage_error *err)
+/* Reads a report if there is one in that time. Returns 0 at the end of the pipe. */
+static ssize_t next_report(int pipe, int timeout_ms, struct report *ret)
 {
-    KAGE_CLEANUP(kage_closep) int fd = owner > 0 ? (int)syscall(SYS_pidfd_open, owner, 0) : -1;
+    struct pollfd fd = {.fd = pipe, .events = POLLIN};
+    int r;
 
-    if (fd >= 0)
-        syscall(SYS_pidfd_send_signal, fd, SIGTERM, NULL, 0);
+    do
+        r = poll(&fd, 1, timeout_ms);
+    while (r < 0 && errno == EINTR);
+    return r > 0 ? read(pipe, ret, sizeof *ret) : -1;
+}
+
+static bool has_ended(int pid_fd, int timeout_ms)
+{
+    struct pollfd fd = {.fd = pid_fd, .events = POLLIN};
+    int r;
+
+    do
+        r = poll(&fd, 1, timeout_ms);
+    while (r < 0 && errno == EINTR);
+    return r > 0;
+}
+
+/* A machine that was up before its owner heard of the interruption has left its folder. */
+static void forget(int pipe)
+{
+    struct kage_error ignored = KAGE_ERROR_INIT;
+    struct report report;
+
+    while (next_report(pipe, 0, &report) == (ssize_t)sizeof report) {
+        struct kage_vm vm = {0};
+
+        if (report.kind == REPORT_UP && kage_vm_find(report.id, &vm, &ignored) == 0)
+            kage_vm_remove(&vm, &ignored);
+        kage_vm_done(&vm);
+        kage_error_done(&ignored);
+    }
+}
+
+/* The signal may come before the owner has said who it is. */
+static int interrupted(int pipe, pid_t owner, int owner_fd, int signo, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_closep) int late_fd = -1;
+    const char *signame = sigabbrev_np(signo);
+    struct report report;
+
+    if (!owner && next_report(pipe, OWNER_END_MS, &report) == (ssize_t)sizeof report &&
+        report.kind == REPORT_PID) {
+        owner = report.pid;
+        owner_fd = late_fd = (int)syscall(SYS_pidfd_open, owner, 0);
+    }
+    if (owner_fd >= 0) {
+        syscall(SYS_pidfd_send_signal, owner_fd, SIGTERM, NULL, 0);
+        if (!has_ended(owner_fd, OWNER_END_MS))
+            return kage_error_set(err, KAGE_CLASS_INTERRUPTED,
+                                  "interrupted by SIG%s; process %d, which owns the machine, has "
+                                  "been told to end it and has not yet",
+                                  signame, (int)owner);
+    }
+    forget(pipe);
     return kage_error_set(err, KAGE_CLASS_INTERRUPTED, "interrupted by SIG%s; the machine is gone",
-                          sigabbrev_np(signo));
+                          signame);
 }
 
 static int wait_for_owner(int pipe, int signals, struct kage_vm *vm, struct kage_error *err)
 {
     struct pollfd fds[] = {{.fd = pipe, .events = POLLIN}, {.fd = signals, .events = POLLIN}};
+    KAGE_CLEANUP(kage_closep) int owner_fd = -1;
     struct signalfd_siginfo info;
     struct report report;
     pid_t owner = 0;
 
     for (;;) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (poll(fds, 2, -1) < 0) {
+            if (errno == EINTR)
+                continue;
             return kage_error_errno(err, KAGE_CLASS_INTERNAL, errno, "cannot wait for the machine");
+        }
         if (fds[1].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info)
-            return interrupted(owner, (int)info.ssi_signo, err);
+            return interrupted(pipe, owner, owner_fd, (int)info.ssi_signo, err);
         if (!fds[0].revents)
             continue;
         if (read(pipe, &report, sizeof report) != (ssize_t)sizeof report)
@@ -203,6 +281,8 @@ static int wait_for_owner(int pipe, int signals, struct kage_vm *vm, struct kage
             return 0;
         }
         owner = report.pid;
+        kage_closep(&owner_fd);
+        owner_fd = (int)syscall(SYS_pidfd_open, owner, 0);
     }
 }
 

@@ -58,8 +58,11 @@ char *kage_vm_base(struct kage_error *err)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     KAGE_CLEANUP(kage_freep) char *path = NULL;
+    struct stat st;
 
-    if (runtime && *runtime == '/' && access(runtime, W_OK) == 0)
+    /* After su or sudo the variable may still name the folder of who called. */
+    if (runtime && *runtime == '/' && stat(runtime, &st) == 0 && S_ISDIR(st.st_mode) &&
+        st.st_uid == geteuid() && access(runtime, W_OK) == 0)
         path = kage_asprintf("%s/kage", runtime);
     else
         path = kage_asprintf("/tmp/kage-%u", (unsigned)geteuid());
@@ -141,17 +144,25 @@ static int64_t json_number(const cJSON *root, const char *name, int64_t min, int
                : 0;
 }
 
+/* The same without anything a terminal would act on. */
+static char *json_label(const cJSON *root, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *text = json_text(root, name);
+
+    return text ? kage_printable(text, strlen(text)) : NULL;
+}
+
 static void read_info(struct kage_vm *vm)
 {
     KAGE_CLEANUP(kage_freep) char *text = read_whole(vm, "vm.json", INFO_MAX);
     KAGE_CLEANUP(kage_freep) char *state = NULL;
     cJSON *root = text ? cJSON_Parse(text) : NULL;
 
-    vm->name = json_text(root, "name");
+    vm->name = json_label(root, "name");
     vm->reason = json_text(root, "reason");
-    vm->image = json_text(root, "image");
+    vm->image = json_label(root, "image");
     vm->spec = json_text(root, "spec");
-    vm->accel = json_text(root, "accelerator");
+    vm->accel = json_label(root, "accelerator");
     vm->port = (uint16_t)json_number(root, "port", 1, 65535);
     vm->started = json_number(root, "started", 0, INT64_C(1) << 52);
     vm->network = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(root, "network"));
@@ -427,14 +438,12 @@ int kage_vm_write(const struct kage_vm *vm, struct kage_error *err)
 
 /* ---- the end ---- */
 
-int kage_vm_remove(const struct kage_vm *vm, struct kage_error *err)
+int kage_vm_remove_folder(const struct kage_vm *vm, struct kage_error *err)
 {
     static const char *const names[] = {"token",           "token.part",  "vm.json",
                                         "vm.json.part",    "console.log", "console.log.part",
                                         "console.log.old", "lock"};
 
-    if (holder(vm) > 0)
-        return kage_error_set(err, KAGE_CLASS_HOST, "machine %s lives; stop it first", vm->id);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         KAGE_CLEANUP(kage_freep) char *path = in(vm, names[i]);
 
@@ -444,6 +453,13 @@ int kage_vm_remove(const struct kage_vm *vm, struct kage_error *err)
     if (rmdir(vm->folder) < 0 && errno != ENOENT)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot remove %s", vm->folder);
     return 0;
+}
+
+int kage_vm_remove(const struct kage_vm *vm, struct kage_error *err)
+{
+    if (holder(vm) > 0)
+        return kage_error_set(err, KAGE_CLASS_HOST, "machine %s lives; stop it first", vm->id);
+    return kage_vm_remove_folder(vm, err);
 }
 
 int kage_vm_signal_owner(const struct kage_vm *vm, int signo, struct kage_error *err)
