@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -61,34 +62,87 @@ static void read_more(int fd, struct kage_buf *pending)
     }
 }
 
+static int open_log(const struct kage_vm *vm, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", vm->folder, name);
+
+    return open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+static bool same_file(int a, int b)
+{
+    struct stat x, y;
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Reads on. A full log has been moved away and a new one has taken its name; between the two steps
+ * there is none. */
+static void read_on(const struct kage_vm *vm, int *fd, struct kage_buf *pending)
+{
+    KAGE_CLEANUP(kage_closep) int now = open_log(vm, "console.log");
+
+    if (*fd >= 0)
+        read_more(*fd, pending);
+    if (now < 0 || (*fd >= 0 && same_file(now, *fd)))
+        return;
+    kage_closep(fd);
+    *fd = kage_take_fd(&now);
+    read_more(*fd, pending);
+}
+
+static void read_old(const struct kage_vm *vm, int current, struct kage_buf *pending)
+{
+    KAGE_CLEANUP(kage_closep) int old = open_log(vm, "console.log.old");
+
+    /* Moved away since it was opened: then it is the one that is read next. */
+    if (old >= 0 && !(current >= 0 && same_file(old, current)))
+        read_more(old, pending);
+}
+
+static void tell_end(const char *id, const char *name, const char *reason)
+{
+    fprintf(stderr, "kage: machine %s (%s) has ended: %s\n", id, name, reason);
+}
+
+/* It lived when it was looked up; how it ended has been written down since. */
+static void tell_end_of_followed(const struct kage_vm *vm)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_vm now = {0};
+
+    if (kage_vm_find(vm->id, &now, &err) < 0)
+        tell_end(vm->id, vm->name, "stopped");
+    else if (now.reason)
+        tell_end(now.id, now.name, now.reason);
+    kage_vm_done(&now);
+    kage_error_done(&err);
+}
+
 static int show(const struct kage_vm *vm, bool follow)
 {
-    static const char *const names[] = {"console.log.old", "console.log"};
     struct timespec nap = {.tv_nsec = FOLLOW_EVERY_MS * 1000000L};
     struct kage_buf pending = {0};
-    int fd = -1;
+    int fd = open_log(vm, "console.log");
 
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", vm->folder, names[i]);
-
-        kage_closep(&fd);
-        fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0)
-            read_more(fd, &pending);
-    }
-    while (follow && fd >= 0 && kage_vm_wait_end(vm, 0)) {
+    follow = follow && vm->owner;
+    read_old(vm, fd, &pending);
+    read_on(vm, &fd, &pending);
+    while (follow && !ferror(stdout) && kage_vm_wait_end(vm, 0)) {
         nanosleep(&nap, NULL);
-        read_more(fd, &pending);
+        read_on(vm, &fd, &pending);
     }
-    if (fd >= 0)
-        read_more(fd, &pending);
+    read_on(vm, &fd, &pending);
     if (pending.len)
         print_line(pending.data, pending.len);
     kage_buf_done(&pending);
     kage_closep(&fd);
-    if (vm->reason)
-        fprintf(stderr, "kage: machine %s (%s) has ended: %s\n", vm->id, vm->name, vm->reason);
-    return fflush(stdout) != 0;
+    fflush(stdout);
+    if (follow && !ferror(stdout))
+        tell_end_of_followed(vm);
+    else if (vm->reason)
+        tell_end(vm->id, vm->name, vm->reason);
+    return kage_written(0);
 }
 
 int kage_verb_logs(int argc, char **argv)
@@ -104,7 +158,7 @@ int kage_verb_logs(int argc, char **argv)
     opterr = 0;
     while ((c = getopt_long(argc, argv, "fh", longs, NULL)) != -1) {
         if (c == 'h')
-            return fputs(help, stdout) < 0;
+            return kage_written(fputs(help, stdout) < 0);
         if (c != 'f')
             return -2 * kage_usage("logs", "unknown option '%s'", argv[optind - 1]);
         follow = true;
