@@ -13,6 +13,7 @@
 #include "runner/job.h"
 #include "runner/plan/parts.h"
 #include "runner/report/result.h"
+#include "runner/spec/fields.h"
 #include "runner/verbs.h"
 #include "runner/vm/owner.h"
 
@@ -118,6 +119,12 @@ static int parse(int argc, char **argv, struct options *o)
         return kage_usage("start", "which image or spec?");
     if (optind + 1 < argc)
         return kage_usage("start", "one machine at a time; '%s' is one too many", argv[optind + 1]);
+    if (o->name && !kage_forms[KAGE_FORM_NAME].match(o->name)) {
+        KAGE_CLEANUP(kage_freep) char *name = kage_printable(o->name, strlen(o->name));
+
+        return kage_usage("start", "'%s' is not %s: %s", name, kage_forms[KAGE_FORM_NAME].what,
+                          kage_forms[KAGE_FORM_NAME].help);
+    }
     if (o->initrd && !o->kernel)
         return kage_usage("start", "--initrd goes with --kernel");
     o->what = argv[optind];
@@ -265,8 +272,19 @@ static char *image_name(const struct kage_spec_image *image)
                        : image->url    ? image->url
                                        : image->kernel;
     const char *slash = file ? strrchr(file, '/') : NULL;
+    const char *base = slash ? slash + 1 : file ? file : "?";
 
-    return kage_strdup(slash ? slash + 1 : file ? file : "?");
+    return kage_printable(base, strlen(base));
+}
+
+/* Can the guest connect out? A user network without restrict=on lets it. */
+static bool connects_out(const struct kage_plan *plan)
+{
+    for (size_t i = 0; i + 1 < plan->n_args; i++)
+        if (!strcmp(plan->args[i].text, "-netdev") &&
+            !strstr(plan->args[i + 1].text, "restrict=on"))
+            return true;
+    return false;
 }
 
 static int start(struct options *o, struct kage_vm *vm, struct kage_error *err)
@@ -291,13 +309,27 @@ static int start(struct options *o, struct kage_vm *vm, struct kage_error *err)
         vm->name = kage_strdup(o->name ? o->name : from_spec ? plan->name : vm->image);
         vm->spec = from_spec ? realpath(o->what, NULL) : NULL;
         vm->accel = kage_strdup(kage_accel_name(plan->accel));
-        vm->network = o->network;
+        vm->network = connects_out(plan);
         on_progress("booting", o);
         r = kage_vm_start(plan, &files, vm, err);
     }
     kage_image_files_done(&files);
     kage_plan_free(plan);
     return r;
+}
+
+/* A machine whose handle is lost could not be used; it stays all the same, since it is up. */
+static int print_handle(const struct kage_vm *vm, bool seed)
+{
+    if (seed)
+        printf("%u\n", vm->port);
+    else
+        printf("%s\n", vm->id);
+    if (kage_written(0) == 0)
+        return 0;
+    fprintf(stderr, "kage: machine %s (%s) is up all the same; `kage stop %s` ends it\n", vm->id,
+            vm->name, vm->id);
+    return EXIT_NO_VERDICT;
 }
 
 static int verb_start(int argc, char **argv, bool seed)
@@ -311,13 +343,12 @@ static int verb_start(int argc, char **argv, bool seed)
         code = EXIT_NO_VERDICT;
     } else if (o.help) {
         fputs(help, stdout);
+        code = kage_written(0);
     } else if (start(&o, &vm, &err) < 0) {
         fprintf(stderr, "kage: %s\n", err.message);
         code = kage_result_exit_code(err.class, 0, 2);
-    } else if (seed) {
-        printf("%u\n", vm.port);
     } else {
-        printf("%s\n", vm.id);
+        code = print_handle(&vm, seed);
     }
     kage_vm_done(&vm);
     kage_error_done(&err);
