@@ -29,13 +29,13 @@ static const struct {
      "(Fedora), `pacman -S qemu-system-aarch64` (Arch) or `brew install qemu` (macOS)"},
 };
 
-/* The first executable file of that name in PATH. Relative entries are passed over: what runs must
- * not depend on the folder kage is called in. Owned, or NULL. */
-static char *find_in_path(const char *program)
+char *kage_host_find_in_path(const char *program)
 {
     const char *path = getenv("PATH");
 
-    for (; path && *path; path += *path == ':') {
+    if (!path)
+        path = "/usr/bin:/bin";
+    for (; *path; path += *path == ':') {
         size_t n = strcspn(path, ":");
         KAGE_CLEANUP(kage_freep) char *file = kage_asprintf("%.*s/%s", (int)n, path, program);
         struct stat st;
@@ -157,7 +157,7 @@ int kage_host_find_qemu(enum kage_arch arch, struct kage_host_facts *facts, stru
 
     while (programs[i].arch != arch)
         i++;
-    facts->qemu = find_in_path(programs[i].program);
+    facts->qemu = kage_host_find_in_path(programs[i].program);
     /* Red Hat's own build, for the host's architecture only. */
     if (!facts->qemu && arch == facts->arch && access("/usr/libexec/qemu-kvm", X_OK) == 0)
         facts->qemu = kage_strdup("/usr/libexec/qemu-kvm");
