@@ -82,7 +82,7 @@ class Debian(Kage):
             commands:
               - run: |
                   . /etc/os-release; echo "$ID $VERSION_ID"
-                  cat /etc/hostname; getent hosts localhost
+                  cat /etc/hostname; stat -c '%A %U' /; getent hosts localhost
                   touch /usr/bin/x /etc/x && rm /usr/bin/x
                   dpkg -s gcc | grep Status
                   vim.tiny --version | head -1 | cut -c1-3; ps -o comm= 1; less --version | head -c4; echo
@@ -91,7 +91,7 @@ class Debian(Kage):
         )
         self.assert_code(p, 0)
         lines = p.out.decode().splitlines()
-        self.assertEqual(lines[:2], ["debian 12", "kage"])
+        self.assertEqual(lines[:3], ["debian 12", "kage", "drwxr-xr-x root"])
         self.assertIn("Status: install ok installed", lines)
         self.assertIn("VIM", lines)
         self.assertEqual(lines[-1], "refused")
