@@ -40,9 +40,13 @@ static bool ends_with(const char *s, const char *end)
 static bool has_line(const char *text, const char *start)
 {
     size_t n = strlen(start);
-    for (const char *p = text; p; p = strchr(p, '\n'), p += p != NULL)
+    for (const char *p = text; p;) {
         if (strncmp(p, start, n) == 0)
             return true;
+        p = strchr(p, '\n');
+        if (p)
+            p++;
+    }
     return false;
 }
 
