@@ -102,7 +102,7 @@ struct simple_command {
 
 /* So far a line is searched for the place of a part of it; finding many in a longer one would take
  * long. */
-#define LONG_LINE 4096
+#define LONG_LINE 512
 
 struct kage_span kage_check_place(const struct kage_draft_command *d, int line, const char *part,
                                   size_t len, struct kage_diags *diags)
