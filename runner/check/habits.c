@@ -103,6 +103,8 @@ struct simple_command {
 /* So far a line is searched for the place of a part of it; finding many in a longer one would take
  * long. */
 #define LONG_LINE 512
+/* Findings of this kind in one script; who has read so many knows. */
+#define ENOUGH 500
 
 struct kage_span kage_check_place(const struct kage_draft_command *d, int line, const char *part,
                                   size_t len, struct kage_diags *diags)
@@ -132,18 +134,24 @@ static struct kage_span place_of(const struct simple_command *c, struct kage_dia
     return kage_check_place(c->of, c->line, c->start, strcspn(c->start, " \t\r\n;&|()"), diags);
 }
 
-static void check_simple_command(const struct simple_command *c, struct kage_diags *diags)
+/* Returns how much it found. */
+static unsigned check_simple_command(const struct simple_command *c, struct kage_diags *diags)
 {
     struct kage_finding *f;
+    unsigned found = 0;
+
     if (!c->of->command.network && installs_packages(c->words)) {
         f = kage_diags_add(diags, K501_INSTALL_OFFLINE, place_of(c, diags),
                            "this installs packages, and the command has no network");
         kage_finding_help(f, "write 'network: on' for the job, or put the packages into the image");
+        found++;
     }
     if (first_word_is(c->words, "sudo")) {
         f = kage_diags_add(diags, K506_SUDO, place_of(c, diags), "sudo cannot gain anything here");
         kage_finding_help(f, "leave it out and give the command 'user: root'");
+        found++;
     }
+    return found;
 }
 
 /* In double quotes they are written \r; what follows is \n in all likelihood and stays. */
@@ -212,12 +220,13 @@ static void check_script(const struct kage_draft_command *d, struct kage_diags *
     struct simple_command c = {.of = d, .line = d->what_at.loc.line};
     bool block = d->what_at.width == 1; /* on more than one line of the file */
     c.line += block;
-    for (const char *seen = run; next_command(&run, &words, &c.start);) {
+    unsigned found = 0;
+    for (const char *seen = run; found < ENOUGH && next_command(&run, &words, &c.start);) {
         for (; seen < c.start; seen++)
             c.line += block && *seen == '\n';
         c.words = words.data;
         if (c.words)
-            check_simple_command(&c, diags);
+            found += check_simple_command(&c, diags);
     }
 }
 
