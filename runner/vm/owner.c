@@ -317,6 +317,7 @@ int kage_vm_start(const struct kage_plan *plan, const struct kage_image_files *f
     r = pid < 0 ? kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot start a process")
                 : wait_for_owner(fds[0], signals, vm, err);
     close(fds[0]);
-    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (r < 0)
+        sigprocmask(SIG_SETMASK, &before, NULL);
     return r;
 }
