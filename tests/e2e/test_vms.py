@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -90,7 +91,124 @@ class Machines(Kage):
         p.send_signal(signal.SIGINT)
         p.communicate(timeout=30)
         self.assertEqual(p.returncode, 130)
-        self.assertTrue(wait_until(lambda: os.listdir(self.folder()) == [], 10))
+        # That the machine is gone is said when it is.
+        self.assertEqual(os.listdir(self.folder()), [])
+
+    def test_a_start_that_is_interrupted_at_any_time_leaves_nothing(self):
+        rng = random.Random(11)
+        for i in range(int(os.environ.get("KAGE_TEST_KILLS", "12"))):
+            with self.subTest(i):
+                p = self.start("start", "tiny", env=self.env)
+                time.sleep(rng.uniform(0.0, 0.6))
+                p.send_signal(signal.SIGTERM)
+                out, err = p.communicate(timeout=60)
+                if p.returncode == 0:  # it was up first
+                    self.assert_code(self.run_kage("stop", out.decode().strip()), 0)
+                self.assertTrue(not os.path.isdir(self.folder()) or os.listdir(self.folder()) == [], err)
+
+    def test_a_start_that_is_killed_leaves_no_machine_nobody_knows(self):
+        p = self.start("start", "tiny", env=self.env)
+        self.assertTrue(wait_until(lambda: self.ps(), 60))
+        owner = self.ps()[0]["owner"]
+        p.kill()
+        p.communicate()
+        self.assert_gone(owner, 60)
+        self.assertEqual(os.listdir(self.folder()), [])
+
+    def test_a_machine_stops_where_signals_were_ignored(self):
+        p = self.start("start", "tiny", env=self.env, preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+        p.out, p.err = p.communicate(timeout=240)
+        self.assert_code(p, 0)
+        started = time.monotonic()
+        self.assert_code(self.run_kage("stop", p.out.decode().strip()), 0)
+        self.assertLess(time.monotonic() - started, 8)
+
+    def test_a_machine_holds_nothing_of_who_started_it(self):
+        reader, writer = os.pipe()
+        p = self.start("start", "tiny", env=self.env, pass_fds=[writer])
+        p.out, p.err = p.communicate(timeout=240)
+        os.close(writer)
+        self.assert_code(p, 0)
+        os.set_blocking(reader, False)
+        self.assertEqual(os.read(reader, 1), b"")
+        os.close(reader)
+        self.assertEqual(self.machine(p.out.decode().strip())["state"], "running")
+
+    def test_the_network_of_a_spec_shows(self):
+        for word, connects in (("on", True), ("off", False)):
+            self.write("net.yaml", f"""
+                version: 1
+                image: tiny
+                network: {word}
+                commands:
+                  - run: exit 1
+                """)
+            self.assertEqual(self.machine(self.up("net.yaml"))["network"], connects)
+
+    def test_output_that_is_lost_is_an_error(self):
+        with open("/dev/full", "w") as full:
+            p = self.run_kage("start", "tiny", stdout=full)
+            self.assertEqual(p.returncode, 125, p.err)
+            vm = self.ps()[0]
+            self.assertEqual(vm["state"], "running")
+            self.assertIn(vm["id"].encode(), p.err)
+            os.kill(vm["owner"], signal.SIGKILL)
+            self.assert_gone(vm["owner"])
+            for args in (("ps",), ("ps", "--format", "json"), ("logs", vm["id"]), ("gc",), ("gc", "--help"),
+                         ("ps", "--help"), ("start", "--help"), ("logs", "--help"), ("stop", "--help"),
+                         ("template", "ls"), ("template", "--help"), ("exec", "--help"), ("apply", "--help")):
+                with self.subTest(args):
+                    p = self.run_kage(*args, stdout=full)
+                    self.assertEqual(p.returncode, 1, p.err)
+                    self.assertIn(b"cannot write to standard output", p.err)
+
+    def follow(self, vm):
+        p = self.start("logs", "-f", vm, env=self.env)
+        while b"vmd ready" not in p.stdout.readline():
+            pass
+        return p
+
+    def test_following_a_log_that_is_rotated(self):
+        vm = self.up("tiny")
+        p = self.follow(vm)
+        log = os.path.join(self.folder(), vm, "console.log")
+        with open(log, "a") as f:
+            f.write("last line of the old\n")
+        os.rename(log, log + ".old")
+        with open(log, "w") as f:
+            f.write("first line of the new\n")
+        self.assertIn(b"last line of the old", p.stdout.readline())
+        self.assertIn(b"first line of the new", p.stdout.readline())
+        self.assert_code(self.run_kage("stop", vm), 0)
+        _, err = p.communicate(timeout=20)
+        self.assertEqual(p.returncode, 0)
+        self.assertIn(b"has ended: stopped", err)
+
+    def test_following_a_log_tells_why_the_machine_ended(self):
+        vm = self.up("tiny")
+        p = self.follow(vm)
+        os.kill(self.machine(vm)["owner"], signal.SIGKILL)
+        _, err = p.communicate(timeout=20)
+        self.assertIn(b"has ended: its owner process was killed", err)
+
+    def test_names_are_printable(self):
+        vm = self.up("tiny")
+        os.kill(self.machine(vm)["owner"], signal.SIGKILL)
+        info = os.path.join(self.folder(), vm, "vm.json")
+        with open(info) as f:
+            text = json.load(f)
+        text["name"] = text["image"] = "a\x1b[31mb"
+        with open(info, "w") as f:
+            json.dump(text, f)
+        for args in (("ps",), ("ps", "--format", "json"), ("logs", vm), ("stop", "nothing"), ("gc",)):
+            with self.subTest(args):
+                p = self.run_kage(*args)
+                self.assertNotIn(b"\x1b", p.out + p.err)
+                self.assertNotIn(b"\\u001b", p.out + p.err)
+
+    def test_qemu_is_found_without_a_path(self):
+        del self.env["PATH"]
+        self.up("tiny")
 
     def test_a_spec_and_shares(self):
         os.mkdir(self.path("data"))
@@ -116,8 +234,12 @@ class Machines(Kage):
         for args, words in (
             (("start",), "which image"),
             (("start", "nosuch"), "nosuch"),
-            (("start", "tiny", "--share", "/nonexistent", "t"), "/nonexistent"),
+            (("start", "tiny", "--share", self.path("nosuch"), "t"), "nosuch"),
             (("start", "tiny", "--memory", "lots"), "lots"),
+            (("start", "tiny", "--name", "Bad\x1b[31m"), "lower-case"),
+            (("start", "tiny", "--name", ""), "lower-case"),
+            (("start", "tiny", "--name", "-x"), "lower-case"),
+            (("start", "tiny", "--name", "x" * 64), "lower-case"),
             (("start", "tiny", "--share", ".", "a/b"), "a/b"),
             (("stop", "nothing"), "nothing"),
             (("stop",), "--all"),
@@ -127,6 +249,7 @@ class Machines(Kage):
                 p = self.run_kage(*args)
                 self.assertNotEqual(p.returncode, 0)
                 self.assertIn(words, p.err.decode())
+                self.assertNotIn(b"\x1b", p.err)
         self.assertEqual(self.ps(), [])
 
     def test_a_folder_of_somebody_else_is_refused(self):
@@ -135,6 +258,13 @@ class Machines(Kage):
         self.assert_code(p, 1)
         self.assertIn(b"only you can enter", p.err)
         os.unlink(self.folder())
+
+    @unittest.skipIf(os.geteuid() != 0, "only root can give a folder away")
+    def test_a_runtime_folder_of_somebody_else_is_not_used(self):
+        os.chown(self.path("run"), 12345, 12345)
+        self.assert_code(self.run_kage("ps"), 0)
+        self.assertEqual(os.listdir(self.path("run")), [])
+        os.chown(self.path("run"), 0, 0)  # the clean-up stops the machines of this folder
 
 
 if __name__ == "__main__":
