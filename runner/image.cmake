@@ -5,7 +5,9 @@ target_sources(kage-core PRIVATE
   image/builder.c image/built.c image/digest.c image/download.c image/image.c image/kernel.c
   image/manifest.c image/progress.c image/remote.c image/rootfs.c image/store.c image/tiny.c
   image/verified.c)
-target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO PkgConfig::CURL)
+target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
+# Only its headers: it is opened when it is first used (lazy/).
+target_include_directories(kage-core PRIVATE ${CURL_INCLUDE_DIRS})
 
 # The image builder, next to the programs as it will be once installed.
 set(builder_files build-tiny get-packages modules.conf unpack-kernel)

@@ -1,7 +1,5 @@
 #include "runner/copy/pack.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +11,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "runner/lazy/archive.h"
 
 /* Each level of folders holds a descriptor open. */
 #define DEPTH_MAX 200
@@ -195,10 +194,13 @@ static la_ssize_t on_write(struct archive *archive, void *user, const void *data
 
 int kage_pack(const struct kage_pack *what, int fd, struct kage_error *err)
 {
-    struct pack p = {
-        .what = what, .archive = archive_write_new(), .chunk = kage_alloc(CHUNK), .fd = fd};
+    struct pack p = {.what = what, .fd = fd};
     int r;
 
+    if (kage_archive_load(err) < 0)
+        return -1;
+    p.archive = archive_write_new();
+    p.chunk = kage_alloc(CHUNK);
     /* GNU's format: names of any length and sizes of any size, in a way that busybox reads. */
     archive_write_set_format_gnutar(p.archive);
     archive_write_set_bytes_in_last_block(p.archive, 1);

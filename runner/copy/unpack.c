@@ -1,7 +1,5 @@
 #include "runner/copy/unpack.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,6 +9,7 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "runner/lazy/archive.h"
 
 /*
  * Theory of operation. Every name is taken apart, and each part but the last is
@@ -403,10 +402,14 @@ static int drain(int fd, char *chunk, struct kage_error *err)
 int kage_unpack(const struct kage_unpack *where, int fd, struct kage_unpacked *ret,
                 struct kage_error *err)
 {
-    struct unpack u = {.where = where, .archive = archive_read_new(), .chunk = kage_alloc(CHUNK)};
+    struct unpack u = {.where = where};
     struct archive_entry *e;
     int r = 0, status;
 
+    if (kage_archive_load(err) < 0)
+        return -1;
+    u.archive = archive_read_new();
+    u.chunk = kage_alloc(CHUNK);
     archive_read_support_format_tar(u.archive);
     archive_read_support_format_empty(u.archive); /* nothing came: the guest says why */
     status = archive_read_open_fd(u.archive, fd, 64 * 1024);

@@ -1,6 +1,5 @@
 #include "runner/image/download.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -14,6 +13,7 @@
 #include "common/base/alloc.h"
 #include "common/base/text.h"
 #include "common/loop/loop.h"
+#include "runner/lazy/curl.h"
 
 /* Broken connections in a row without a byte in between, and all together. */
 #define ATTEMPTS_IDLE 4
@@ -38,9 +38,12 @@ struct transfer {
 
 char *kage_download_shown(const char *url)
 {
-    CURLU *parts = curl_url();
+    CURLU *parts;
     char *text = NULL, *shown;
 
+    if (kage_curl_load(NULL) < 0)
+        return kage_strdup("(a URL)"); /* what needs the library next will say so */
+    parts = curl_url();
     if (!parts || curl_url_set(parts, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) ||
         curl_url_set(parts, CURLUPART_USER, NULL, 0) ||
         curl_url_set(parts, CURLUPART_PASSWORD, NULL, 0) ||
@@ -262,6 +265,8 @@ static enum outcome transfer(struct kage_download *d, struct kage_error *err)
     long status = 0;
     CURLcode code;
 
+    if (kage_curl_load(err) < 0)
+        return FAILED;
     t.curl = curl_easy_init();
     if (!t.curl) {
         kage_error_set(err, KAGE_CLASS_INTERNAL, "libcurl does not start");
