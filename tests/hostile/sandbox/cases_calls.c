@@ -50,7 +50,12 @@ static void check_walk(const struct box *filtered, const struct box *bare,
                 const char *line = box_line(bare, copy);
                 assert_non_null(line);
                 snprintf(want, sizeof want, "%s", line);
-                box_expect(filtered, copy, want);
+                /* A call that had to be interrupted where it is free (sync on a busy disk) may be
+                 * quick behind the filter; that it went through is what counts. */
+                if (strcmp(want, "signal 14") != 0)
+                    box_expect(filtered, copy, want);
+                else if (strcmp(box_line(filtered, copy), "EPERM") == 0)
+                    fail_msg("%s: EPERM", copy);
             }
             checked++;
         }
