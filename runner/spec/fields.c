@@ -240,7 +240,7 @@ static const struct kage_field fields[] = {
      .fallback = "512MiB", AT(MACHINE, memory), LOC(MACHINE, memory_loc), .doc = "Memory."},
     {KAGE_OBJECT_MACHINE, "disk", KAGE_FIELD_SIZE, .min = 16 * MIB, .max = 16 * 1024 * GIB,
      AT(MACHINE, disk), LOC(MACHINE, disk_loc),
-     .doc = "A scratch disk for everything written; kept in memory by default."},
+     .doc = "An empty disk for a mount of type disk; all else that is written stays in memory."},
     {KAGE_OBJECT_MACHINE, "accel", KAGE_FIELD_WORD, .words = accel_words, .fallback = "auto",
      AT(MACHINE, accel), LOC(MACHINE, accel_loc),
      .doc = "How the processor is virtualised; auto takes the fastest that works here."},
