@@ -1,5 +1,6 @@
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "runner/verbs.h"
 #include "runner/vm/registry.h"
@@ -39,7 +40,9 @@ int kage_verb_gc(int argc, char **argv)
         if (vms[i].owner)
             continue;
         if (kage_vm_remove(&vms[i], &err) == 0) {
-            printf("%s (%s) %s\n", vms[i].id, vms[i].name, vms[i].reason);
+            /* The reason's further lines are the console's last words. */
+            printf("%s (%s) %.*s\n", vms[i].id, vms[i].name, (int)strcspn(vms[i].reason, "\n"),
+                   vms[i].reason);
             continue;
         }
         fprintf(stderr, "kage: %s\n", err.message);
