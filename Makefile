@@ -6,7 +6,7 @@ CONFIGURE = $(CMAKE) -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 KAGE = $(BUILD)/bin/kage
 SOURCES = git ls-files '*.c' '*.h'
 
-.PHONY: all build help setup demo image test test-release test-sanitized install clean format \
+.PHONY: all build help setup demo image test test-release test-long test-sanitized install clean format \
 	check-format check-tidy
 
 all: build
@@ -14,7 +14,8 @@ all: build
 help:
 	@echo "make              build kage, vmd and sandbox-helper into $(BUILD)/bin"
 	@echo "make demo         install what is missing, build, and run specs/hello.yaml"
-	@echo "make test         every test, then the unit, golden and conformance tests with sanitizers"
+	@echo "make test         the tests, then the unit, golden and conformance tests with sanitizers"
+	@echo "make test-long    the tests that take minutes: images, downloads, the browser"
 	@echo "make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set"
 	@echo "make format       format the sources with clang-format"
 	@echo "make check-format, make check-tidy"
@@ -45,14 +46,18 @@ test-release:
 		>/dev/null
 	@$(CMAKE) --build $(BUILD)
 	@$(KAGE) image inspect tiny >/dev/null 2>&1 || $(KAGE) image build
-	@ctest --test-dir $(BUILD) --output-on-failure -j$$(nproc)
+	@ctest --test-dir $(BUILD) --output-on-failure -j$$(nproc) -LE long
+
+# What takes minutes: images from nothing, downloads, the browser, every mutation of every spec.
+test-long: test-release
+	@ctest --test-dir $(BUILD) --output-on-failure -j$$(nproc) -L long
 
 test-sanitized:
 	@scripts/setup-debian build test
 	@$(CONFIGURE) -B $(BUILD)-asan -DCMAKE_BUILD_TYPE=Debug -DKAGE_TESTS=ON -DKAGE_WERROR=ON \
 		-DKAGE_SANITIZE=address,undefined >/dev/null
 	@$(CMAKE) --build $(BUILD)-asan
-	@ctest --test-dir $(BUILD)-asan --output-on-failure -j$$(nproc) -L 'unit|golden|conformance'
+	@ctest --test-dir $(BUILD)-asan --output-on-failure -j$$(nproc) -L 'unit|golden|conformance' -LE long
 
 # Does not build, so that `sudo make install` leaves no files of root's in the build folder.
 install:

@@ -15,7 +15,7 @@ if(KAGE_TESTS AND KAGE_TEST_PYTHON)
   foreach(name downloads images)
     add_test(NAME e2e/${name}
       COMMAND ${KAGE_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${name}.py)
-    set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 900 RUN_SERIAL TRUE
+    set_tests_properties(e2e/${name} PROPERTIES LABELS "e2e;long" TIMEOUT 900 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
   endforeach()
 endif()

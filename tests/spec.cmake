@@ -19,7 +19,8 @@ add_test(NAME golden/formats
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/golden/formats.py $<TARGET_FILE:kage>)
 add_test(NAME recall
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/recall/recall.py $<TARGET_FILE:kage>)
-set_tests_properties(golden/formats recall PROPERTIES LABELS golden TIMEOUT 600)
+set_tests_properties(golden/formats PROPERTIES LABELS golden TIMEOUT 600)
+set_tests_properties(recall PROPERTIES LABELS "golden;long" TIMEOUT 600)
 
 # Two clients of `kage lsp`; without their programs the tests say that they are skipped.
 find_program(NODE node)
@@ -36,7 +37,7 @@ set_tests_properties(lsp/client lsp/neovim PROPERTIES LABELS golden TIMEOUT 120
 # Debian's Python: it has the modules that apt installs.
 add_test(NAME agreement
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/agreement/agreement.py $<TARGET_FILE:kage>)
-set_tests_properties(agreement PROPERTIES LABELS golden TIMEOUT 600 SKIP_RETURN_CODE 77)
+set_tests_properties(agreement PROPERTIES LABELS "golden;long" TIMEOUT 600 SKIP_RETURN_CODE 77)
 
 # cmake --preset fuzz, then
 # tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check

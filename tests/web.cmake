@@ -13,6 +13,6 @@ if(KAGE_TESTS)
       COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/web/run.sh ${name}.mjs ${CMAKE_BINARY_DIR}/web-tests)
   endforeach()
   set_tests_properties(web/access web/browser web/vendor PROPERTIES
-    LABELS web TIMEOUT 600 SKIP_RETURN_CODE 77 ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
+    LABELS "web;long" TIMEOUT 600 SKIP_RETURN_CODE 77 ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
   set_tests_properties(web/access web/browser PROPERTIES RUN_SERIAL TRUE)
 endif()
