@@ -167,7 +167,10 @@ class Templates(Kage):
         for name in ("ram", "state"):
             with self.subTest(name):
                 path = os.path.join(self.templates, key, name)
-                before = os.stat(path)
+                # Held open: the file system may give a deleted file's number to the next one.
+                held = os.open(path, os.O_RDONLY)
+                self.addCleanup(os.close, held)
+                before = os.fstat(held)
                 with open(path, "r+b") as f:
                     f.seek(4096)
                     f.write(b"\xff" * 64)
