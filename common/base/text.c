@@ -157,6 +157,22 @@ char *kage_printable(const char *s, size_t n)
     return kage_buf_take(&out);
 }
 
+size_t kage_json_values(const char *s, size_t n)
+{
+    bool quoted = false;
+    size_t values = 1;
+
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] == '"')
+            quoted = !quoted;
+        else if (quoted && s[i] == '\\')
+            i++;
+        else if (!quoted && (s[i] == ',' || s[i] == '[' || s[i] == '{'))
+            values++;
+    }
+    return values;
+}
+
 char *kage_duration_text(uint64_t ms)
 {
     static const struct {

@@ -22,5 +22,9 @@ int kage_base64_decode(const char *s, size_t n, unsigned char **out, size_t *out
  * written as \xNN: for everything that kage itself prints and did not write. */
 char *kage_printable(const char *s, size_t n);
 
+/* No JSON text has more values than this, nested ones counted: 1 and one for each '[', '{' and ','
+ * outside strings. A tree of it costs about 150 bytes for each, which may be two bytes of text. */
+size_t kage_json_values(const char *s, size_t n);
+
 /* "1m30s", "2s", "150ms": shortest exact form. Owned. */
 char *kage_duration_text(uint64_t ms);

@@ -498,6 +498,12 @@ int kage_msg_decode(struct kage_msg *msg, enum kage_msg_type type, const uint8_t
         *why = kage_strdup("the payload holds a NUL character; send bytes as base64");
         return KAGE_RPC_INVALID_PARAMS;
     }
+    /* Before parsing: the tree of 16 MiB of small values takes 800 MiB, and either side may be
+     * hostile to the other. */
+    if (kage_json_values(text, len) > KAGE_MSG_VALUES_MAX) {
+        *why = kage_asprintf("the payload holds more than %u values", KAGE_MSG_VALUES_MAX);
+        return KAGE_RPC_INVALID_PARAMS;
+    }
     root = cJSON_ParseWithLengthOpts(text, len, &end, false);
     while (root && end < text + len && strchr(" \t\r\n", *end))
         end++;

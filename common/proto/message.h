@@ -27,6 +27,10 @@ struct kage_u32_list {
     size_t n;
 };
 
+/* Values of one payload, nested ones counted; as a tree they weigh some 40 MiB. More arguments than
+ * that fit into no command line: each takes nine bytes, and the kernel gives all of them 2 MiB. */
+#define KAGE_MSG_VALUES_MAX 262144u
+
 /* Optional integers are int64_t and KAGE_UNSET when absent. */
 #define KAGE_UNSET INT64_MIN
 

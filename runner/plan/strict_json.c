@@ -15,6 +15,8 @@
 
 /* A spec is at most 1 MiB; its plan repeats the environment for each command. */
 #define FILE_MAX (64u * 1024u * 1024u)
+/* As a tree these take 300 MiB. */
+#define VALUES_MAX (2u * 1024u * 1024u)
 
 static int read_all(const char *path, struct kage_buf *out, struct kage_error *err)
 {
@@ -89,6 +91,8 @@ static int parse(const struct kage_buf *text, struct cJSON **ret, struct kage_er
         return kage_error_set(err, KAGE_CLASS_SPEC, text->len ? "not valid UTF-8" : "empty");
     if (has_nul(text->data, text->len))
         return kage_error_set(err, KAGE_CLASS_SPEC, "holds a NUL character");
+    if (kage_json_values(text->data, text->len) > VALUES_MAX)
+        return kage_error_set(err, KAGE_CLASS_SPEC, "holds more than %u values", VALUES_MAX);
     root = cJSON_ParseWithLengthOpts(text->data, text->len, &end, false);
     while (root && end < stop && strchr(" \t\r\n", *end))
         end++;

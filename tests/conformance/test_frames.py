@@ -84,6 +84,19 @@ class Frames(VmdTestCase):
             self.assertEqual((kind, payload["code"]), (ERROR, PARSE), body[:20])
         await c.ping()
 
+    async def test_very_many_values(self):
+        """A frame of small values would be fifty times as large in vmd's memory."""
+        c = await self.connect()
+        for key, value in (("args", '""'), ("x", "1"), ("x", "[]"), ("x", "{}"), ("x", '{"":{}}')):
+            many = ",".join([value] * ((FRAME_MAX - 64) // (len(value) + 1)))
+            await c.send(SPAWN, f'{{"command":"true","{key}":[{many}]}}'.encode())
+            kind, payload = await c.reply()
+            self.assertEqual((kind, payload["code"]), (ERROR, INVALID_PARAMS), value)
+            self.assertIn("262144 values", payload["message"])
+        if not self.vmd.sanitized():
+            self.assertLess(self.vmd.peak_memory(), 200 << 20)
+        await c.ping()
+
     async def test_fields(self):
         c = await self.connect()
         bad = [

@@ -92,6 +92,11 @@ class Vmd:
                     return int(line.split()[1]) * 1024
         raise AssertionError("no RssAnon")
 
+    def peak_memory(self):
+        """The most resident memory so far, in bytes."""
+        with open(f"/proc/{self.pid}/status") as f:
+            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmHWM:"))
+
     def sanitized(self):
         """Whether this vmd keeps freed memory back on purpose."""
         with open(f"/proc/{self.pid}/maps") as f:

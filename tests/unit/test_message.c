@@ -142,6 +142,56 @@ static void frames_are_taken_apart(void **state)
     assert_int_equal(kage_frame_parse(f, 5, &type, &payload, &len, &why), KAGE_RPC_UNKNOWN_TYPE);
 }
 
+/* One decode of {"command":"a", key:[unit unit … unit]}. */
+static int decode_many(const char *key, const char *unit, size_t n, char **why)
+{
+    struct kage_buf b = {0};
+    struct kage_msg msg;
+    int r;
+
+    kage_buf_addf(&b, "{\"id\":4,\"command\":\"a\",\"%s\":[", key);
+    for (size_t i = 0; i < n; i++)
+        kage_buf_addf(&b, "%s%s", i ? "," : "", unit);
+    kage_buf_adds(&b, "]}");
+    r = kage_msg_decode(&msg, KAGE_MSG_SPAWN, (const uint8_t *)b.data, b.len, why);
+    if (!r)
+        kage_msg_done(&msg);
+    kage_buf_done(&b);
+    return r;
+}
+
+/* The tree of a frame full of small values would be 50 times as large as the frame. */
+static void a_payload_of_very_many_values_is_refused(void **state)
+{
+    static const struct {
+        const char *key, *unit;
+        size_t n;
+        bool fits;
+    } cases[] = {
+        {"args", "\"\"", 233016, true}, /* as many as the kernel takes: 2 MiB at nine bytes each */
+        {"args", "\"\"", KAGE_MSG_VALUES_MAX - 4, true},
+        {"args", "\"\"", KAGE_MSG_VALUES_MAX - 3, false},
+        {"x", "[]", KAGE_MSG_VALUES_MAX / 2, false}, /* in a field that nobody knows */
+        {"x", "{}", 500000, false},
+        {"x", "1", 500000, false},
+        {"x", "\"\"", 500000, false},
+        {"args", "\"[{,,,,,,,,,,,,,,,\\\",,,,\"", 100000, true}, /* one value each */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *why = NULL;
+        int r = decode_many(cases[i].key, cases[i].unit, cases[i].n, &why);
+
+        if ((r == 0) != cases[i].fits)
+            fail_msg("%zu times %s gave %d: %s", cases[i].n, cases[i].unit, r, why ? why : "");
+        if (r) {
+            assert_int_equal(r, KAGE_RPC_INVALID_PARAMS);
+            assert_string_equal(why, "the payload holds more than 262144 values");
+        }
+        free(why);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +201,7 @@ int main(void)
         cmocka_unit_test(an_escaped_backslash_before_u0000_is_text),
         cmocka_unit_test(unknown_fields_are_ignored_and_null_is_absent),
         cmocka_unit_test(frames_are_taken_apart),
+        cmocka_unit_test(a_payload_of_very_many_values_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -250,6 +250,18 @@ static void test_refuses_other_json(void **state)
     refuse("\"line\": 30", "\"line\": \"30\"", "frames[0].line");
 }
 
+static void test_refuses_very_many_values(void **state)
+{
+    struct kage_buf many = {0};
+
+    kage_buf_adds(&many, "\"name\": [");
+    for (int i = 0; i < 2100000; i++)
+        kage_buf_adds(&many, "0,");
+    kage_buf_adds(&many, "0]");
+    refuse("\"name\": \"job\"", many.data, "more than 2097152 values");
+    kage_buf_done(&many);
+}
+
 static void test_refuses_other_options(void **state)
 {
     refuse("\"-nodefaults\"", "\"-daemonize\"", "not a QEMU option");
@@ -299,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_several_jobs),
         cmocka_unit_test(test_refuses_other_language),
         cmocka_unit_test(test_refuses_other_json),
+        cmocka_unit_test(test_refuses_very_many_values),
         cmocka_unit_test(test_refuses_other_options),
         cmocka_unit_test(test_refuses_other_frames),
         cmocka_unit_test(test_missing_file),

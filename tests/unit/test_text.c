@@ -57,6 +57,25 @@ static void base64_goes_round(void **state)
     assert_int_equal(kage_base64_decode("QUI\n", 4, &back, &n), -1);
 }
 
+static void json_values_are_counted(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t n;
+    } cases[] = {{"1", 1},
+                 {"", 1},
+                 {"[1,2]", 3},
+                 {"{\"a\":[],\"b\":{\"c\":1}}", 5},
+                 {"\"[{,\"", 1},
+                 {"[\"\\\",[\", 1]", 3},
+                 {"[\"\\\\\",[]]", 4},
+                 {"\"", 1},
+                 {"\"\\", 1}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(kage_json_values(cases[i].text, strlen(cases[i].text)), cases[i].n);
+}
+
 static void printable_disarms_terminals(void **state)
 {
     char *s = kage_printable("a\x1b[31m\xc2\x9b\xff\xe2\x82\xac", 12);
@@ -113,6 +132,7 @@ int main(void)
         cmocka_unit_test(utf8_accepts_and_refuses),
         cmocka_unit_test(utf8_tail_is_what_the_next_read_completes),
         cmocka_unit_test(base64_goes_round),
+        cmocka_unit_test(json_values_are_counted),
         cmocka_unit_test(printable_disarms_terminals),
         cmocka_unit_test(durations_read_well),
         cmocka_unit_test(errors_keep_their_class_when_wrapped),
