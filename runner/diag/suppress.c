@@ -89,14 +89,30 @@ static bool is_unwanted(const struct kage_finding *f, void *user)
     return !kage_diags_is_wanted(user, f);
 }
 
+/* The first one on this line or behind it: they are in the order of the file. */
+static size_t first_from(const struct ignores *all, int line)
+{
+    size_t low = 0, high = all->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (all->items[middle].line < line)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static bool is_ignored(const struct kage_finding *f, void *user)
 {
     struct ignores *all = user;
     bool found = false;
     if (!f->at.loc.file || f->at.loc.file != all->file || !can_be_ignored((int)f->code))
         return false;
-    for (size_t i = 0; i < all->n; i++) {
+    for (size_t i = first_from(all, f->at.loc.line - 1); i < all->n; i++) {
         struct ignore *g = &all->items[i];
+        if (g->line > f->at.loc.line)
+            break;
         bool here = f->at.loc.line == g->line || (g->alone && f->at.loc.line == g->line + 1);
         if (here && g->code == (int)f->code)
             found = g->used = true;
@@ -109,9 +125,9 @@ static void fix_comment(struct kage_diags *diags, struct kage_finding *f,
                         const struct kage_source *source, const struct ignores *all,
                         const struct ignore *g)
 {
-    for (size_t i = 0; i < all->n; i++)
-        if (all->items[i].line == g->line && &all->items[i] != g)
-            return; /* it says other things, too */
+    size_t i = (size_t)(g - all->items);
+    if ((i > 0 && g[-1].line == g->line) || (i + 1 < all->n && g[1].line == g->line))
+        return; /* it says other things, too */
     size_t start;
     if (!kage_source_offset((struct kage_source *)source, g->line, g->col, &start))
         return;

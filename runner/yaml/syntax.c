@@ -73,6 +73,31 @@ static bool check_characters(const char *file, const char *text, size_t len,
     return reported == 0;
 }
 
+/* libyaml compares each %TAG with those before it: a file full of them would keep it busy for
+ * seconds. A spec has no tags, so it needs none. */
+#define MAX_TAG_DIRECTIVES 16
+
+static bool check_directives(const char *file, const char *text, size_t len,
+                             struct kage_diags *diags)
+{
+    int seen = 0, number = 1;
+    for (const char *line = text, *end = text + len; line < end; number++) {
+        const char *stop = line;
+        while (stop < end && *stop != '\n' && *stop != '\r')
+            stop++;
+        if (*line == '%' && stop - line > 4 && memcmp(line, "%TAG", 4) == 0 &&
+            ++seen > MAX_TAG_DIRECTIVES) {
+            struct kage_finding *f =
+                kage_diags_add(diags, K112_TOO_BIG, span(file, number, 1, 4),
+                               "more than %d %%TAG directives", MAX_TAG_DIRECTIVES);
+            kage_finding_help(f, "leave them out; a spec has no tags");
+            return false;
+        }
+        line = stop + 1 + (stop + 1 < end && stop[0] == '\r' && stop[1] == '\n');
+    }
+    return true;
+}
+
 bool kage_yaml_check_text(const char *file, const char *text, size_t len, struct kage_diags *diags)
 {
     if (len > KAGE_YAML_MAX_BYTES) {
@@ -93,7 +118,7 @@ bool kage_yaml_check_text(const char *file, const char *text, size_t len, struct
                           "a spec is a YAML file");
         return false;
     }
-    return check_characters(file, text, len, diags);
+    return check_characters(file, text, len, diags) && check_directives(file, text, len, diags);
 }
 
 /* Start and length of a line (without its end); false if there is no such line. */

@@ -420,6 +420,7 @@ static void hostile_specs_are_quick(void **state)
         repeat(HEAD "commands:\n- run: |\n", "    sudo\n", 100000, ""),
         repeat(HEAD "env: {", "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk: 1,", 4900, "}\n" TAIL),
         repeat(HEAD "# kage: ignore=", "K401,", 200000, "\n" TAIL),
+        repeat(HEAD, "# kage: ignore=K401\n", 52000, TAIL),
         repeat(HEAD TAIL "users:\n", "  a: {uid: 5}\n", 1900, ""),
         repeat(HEAD "commands:\n", "- {exec: [a], user: nobody}\n", 1400, ""),
         repeat(HEAD "matrix: {a: [", "1,", 9000, "]}\n" TAIL),

@@ -225,8 +225,12 @@ static void hostile_files_are_quick(void **state)
             kage_buf_addf(&bomb, "*a%d,", i - 1);
         kage_buf_adds(&bomb, "]\n");
     }
+    struct kage_buf tags = {0};
+    for (int i = 0; i < 45000; i++)
+        kage_buf_addf(&tags, "%%TAG !a%d! tag:a\n", i);
     char *texts[] = {
         kage_buf_take(&bomb),
+        kage_buf_take(&tags),
         repeat("a: ", "[", 100000, ""),
         repeat("a: ", "{a: ", 100000, ""),
         repeat("", "- ", 100000, ""),
