@@ -1,4 +1,5 @@
 kage_unit_test(yaml kage-core)
+kage_unit_test(yaml_suite kage-core PkgConfig::CJSON PkgConfig::YAML)
 kage_unit_test(spec kage-core)
 kage_unit_test(check kage-core PkgConfig::CJSON)
 
@@ -21,6 +22,11 @@ add_test(NAME recall
   COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/recall/recall.py $<TARGET_FILE:kage>)
 set_tests_properties(golden/formats PROPERTIES LABELS golden TIMEOUT 600)
 set_tests_properties(recall PROPERTIES LABELS "golden;long" TIMEOUT 600)
+
+# Files that mean no good; the bar is processor time, so a busy machine does not matter.
+add_test(NAME hostile/specs
+  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/hostile/specs.py $<TARGET_FILE:kage>)
+set_tests_properties(hostile/specs PROPERTIES LABELS hostile TIMEOUT 600)
 
 # Two clients of `kage lsp`; without their programs the tests say that they are skipped.
 find_program(NODE node)
