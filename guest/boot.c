@@ -157,7 +157,7 @@ int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
         open_folder("/sys", &g->sys_fd, err) < 0 || open_folder("/dev", &g->block_fd, err) < 0)
         return -1;
     load_modules(g);
-    if (kage_network_start_control(err) < 0 || kage_network_make_namespaces(g, err) < 0)
+    if (kage_network_start_control(g, err) < 0 || kage_network_make_namespaces(g, err) < 0)
         return -1;
     g->token_fd = open(TOKEN, O_RDONLY | O_CLOEXEC);
     if (g->token_fd < 0)

@@ -68,8 +68,20 @@ static int add_default_route(const char *gateway, struct kage_error *err)
     return 0;
 }
 
-int kage_network_start_control(struct kage_error *err)
+/* The control network speaks IPv4 only. An IPv6 address of its own would have every machine that
+ * was restored probe for duplicates and announce itself. */
+static void turn_off_ipv6(const struct kage_guest *guest, const char *name)
 {
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("sys/net/ipv6/conf/%s/disable_ipv6", name);
+    KAGE_CLEANUP(kage_closep) int fd = openat(guest->proc_fd, path, O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "1", 1) < 0)
+        return; /* it costs time, nothing else */
+}
+
+int kage_network_start_control(const struct kage_guest *guest, struct kage_error *err)
+{
+    turn_off_ipv6(guest, "eth0");
     if (configure("lo", NULL, err) < 0)
         return -1;
     return configure("eth0", CONTROL_ADDRESS, err);

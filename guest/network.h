@@ -15,7 +15,7 @@ struct kage_guest;
 #define KAGE_NETWORK_INTERFACE "eth1"
 #define KAGE_NETWORK_ADDRESS "10.0.3.15"
 
-int kage_network_start_control(struct kage_error *err);
+int kage_network_start_control(const struct kage_guest *guest, struct kage_error *err);
 
 /* Makes the namespaces for commands. Those that cannot be made stay at -1. */
 int kage_network_make_namespaces(struct kage_guest *guest, struct kage_error *err);

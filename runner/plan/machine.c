@@ -170,9 +170,11 @@ static void add_clock(struct machine *m)
  * Words for the kernel. Under emulation its checks of the clocks cost time and
  * can fail for lack of it, and patching for one CPU is not worth its price;
  * with one CPU the periodic timer serves, and calibrating the APIC's takes
- * 0.1 s. Self-tests of ciphers cost 0.2 s. The initcalls set up tracing, TCP
- * variants and certificates for signed modules, which the store's kernels have
- * no use for; a kernel of the user's own keeps all of its own.
+ * 0.1 s. Self-tests of ciphers cost 0.2 s. Security modules that get no policy
+ * and an audit log that nobody reads decide nothing, but are asked at every
+ * system call; Landlock stays, for programs use it themselves. The initcalls set
+ * up tracing, TCP variants and certificates for signed modules, which the store's
+ * kernels have no use for. A kernel of the user's own keeps all of its own.
  */
 static char *kernel_words(const struct machine *m)
 {
@@ -192,8 +194,9 @@ static char *kernel_words(const struct machine *m)
     if (kage_image_has_rootfs(image))
         kage_buf_adds(&words, " kage.root=" ROOTFS_SERIAL);
     if (image->form != KAGE_IMAGE_KERNEL)
-        kage_buf_adds(&words, " initcall_blacklist=init_kprobe_trace,cubictcp_register,"
-                              "load_system_certificate_list");
+        kage_buf_adds(
+            &words, " lsm=landlock audit=0 initcall_blacklist=init_kprobe_trace,cubictcp_register,"
+                    "load_system_certificate_list");
     if (image->cmdline)
         kage_buf_addf(&words, " %s", image->cmdline);
     return kage_buf_take(&words);
@@ -238,11 +241,19 @@ static void add_channels(struct machine *m)
 
 static void add_nic(struct machine *m, struct kage_loc loc, const char *id, const char *mac)
 {
+    static const char *const unused[] = {"ctrl_vq",       "ctrl_rx",       "ctrl_vlan",
+                                         "ctrl_rx_extra", "ctrl_mac_addr", "ctrl_guest_offloads",
+                                         "guest_announce"};
+
     kage_cmdline_open(&m->line, loc, "-device", "virtio-net-pci");
     kage_cmdline_key(&m->line, "netdev", "%s", id);
     kage_cmdline_key(&m->line, "mac", "%s", mac);
     kage_cmdline_key(&m->line, "romfile", "%s", ""); /* nothing boots from the network */
     kage_cmdline_key(&m->line, "disable-legacy", "on");
+    /* Without a control queue the guest has nothing to ask the device at boot, and none of
+     * the virtual network's other members to announce itself to when it was restored. */
+    for (size_t i = 0; i < sizeof(unused) / sizeof(unused[0]); i++)
+        kage_cmdline_key(&m->line, unused[i], "off");
     kage_cmdline_close(&m->line);
 }
 

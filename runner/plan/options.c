@@ -47,7 +47,9 @@ static const struct option {
     {"-fsdev", FORM_KEYS, "local", "id security_model multidevs readonly|path"},
     {"-blockdev", FORM_KEYS, NULL, "driver node-name read-only file locking discard|filename"},
     {"-device", FORM_KEYS, "virtio-net-pci virtio-9p-pci virtio-blk-pci",
-     "netdev mac romfile fsdev mount_tag drive serial disable-legacy"},
+     "netdev mac romfile fsdev mount_tag drive serial disable-legacy ctrl_vq ctrl_rx ctrl_vlan "
+     "ctrl_rx_extra "
+     "ctrl_mac_addr ctrl_guest_offloads guest_announce"},
 };
 
 #define FORMAT_HOLE "rootfs-format"
