@@ -1,6 +1,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/resource.h>
 
 struct kage_loop;
@@ -32,8 +33,9 @@ struct kage_guest {
     bool limit_processes; /* controllers that are really there */
     bool limit_memory;
 
-    struct rlimit command_files; /* RLIMIT_NOFILE as commands get it */
-    char boot_id[33];            /* changes with every boot and every restore */
+    struct rlimit command_files;     /* RLIMIT_NOFILE as commands get it */
+    uint64_t began_us, listening_us; /* kage_now_us() when vmd was started and when it listened */
+    char boot_id[33];                /* changes with every boot and every restore */
 
     struct kage_process *processes; /* owned by process.c, and so on */
     unsigned long long last_handle;

@@ -37,6 +37,7 @@ static int serve(struct kage_guest *guest, struct kage_vmd_options *o, struct ka
                         : kage_boot_program_root(guest, o, err)) == 0 &&
         kage_reap_start(guest, err) == 0 &&
         kage_server_listen(guest, ws, o->address, o->port, &port, err) == 0) {
+        guest->listening_us = kage_now_us();
         announce(guest, port);
         r = kage_loop_run(guest->loop, err);
     }
@@ -52,6 +53,7 @@ static int run(int argc, char **argv, struct kage_error *err)
     int r;
 
     kage_guest_init(&guest);
+    guest.began_us = kage_now_us();
     if (getpid() == 1) {
         o.address = strdup("0.0.0.0");
         o.port = KAGE_AGENT_PORT;

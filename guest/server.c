@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/loop/loop.h"
 #include "common/loop/ws.h"
 #include "common/proto/message.h"
 #include "guest/files.h"
@@ -43,7 +44,8 @@ struct kage_client {
     struct kage_guest *guest;
     struct kage_ws_conn *conn;
     struct kage_client *next;
-    bool hello, raw;
+    bool hello, raw, times;
+    uint64_t asked_us;             /* when `starting` was asked for, if times are wanted */
     struct kage_process *starting; /* the spawn that has not been answered yet */
     struct waiting *first, **last;
     bool paused;
@@ -139,6 +141,10 @@ static void on_started(struct kage_process *p, void *user)
     m.id = kage_process_id(p);
     m.spawned.pid = kage_process_pid(p);
     m.spawned.handle = (char *)kage_process_handle(p);
+    if (c->times) {
+        m.spawned.asked_us = (int64_t)c->asked_us;
+        m.spawned.started_us = (int64_t)kage_now_us();
+    }
     send_msg(c, &m);
     c->starting = NULL;
     go_on(c);
@@ -197,6 +203,7 @@ static void on_consumed(struct kage_process *p, size_t bytes, void *user)
 
 static void on_exited(struct kage_process *p, int code, int signal, bool out_of_memory, void *user)
 {
+    struct kage_client *c = user;
     struct kage_msg m;
 
     kage_msg_init(&m, KAGE_MSG_EXIT);
@@ -205,7 +212,9 @@ static void on_exited(struct kage_process *p, int code, int signal, bool out_of_
     if (signal)
         m.exit.signal = signal;
     m.exit.out_of_memory = out_of_memory;
-    send_msg(user, &m);
+    if (c->times)
+        m.exit.ended_us = (int64_t)kage_now_us();
+    send_msg(c, &m);
 }
 
 static const struct kage_process_sink sink = {
@@ -243,6 +252,8 @@ static void do_spawn(struct kage_client *c, const struct kage_msg *m)
     struct kage_refusal why = {0};
     int r;
 
+    if (c->times)
+        c->asked_us = kage_now_us();
     if (m->id == KAGE_UNSET)
         r = kage_refuse(&why, KAGE_RPC_INVALID_PARAMS, 0, "field 'id' is missing");
     else if (kage_process_by_id(c->guest, c, m->id))
@@ -379,7 +390,7 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
 
 /* What a client may ask for in hello, and what vmd offers to all who say it. */
 static const char *const features[] = {"raw",    "network_status", "spawn", "stdin_close",
-                                       "resume", "builtin",        "probe"};
+                                       "resume", "builtin",        "probe", "times"};
 
 static bool asks_for(const struct kage_msg *hello, const char *feature)
 {
@@ -414,6 +425,7 @@ static void do_hello(struct kage_client *c, const struct kage_msg *m)
     }
     c->hello = true;
     c->raw = asks_for(m, "raw");
+    c->times = asks_for(m, "times");
     kage_msg_init(&ok, KAGE_MSG_HELLO_OK);
     ok.id = m->id;
     ok.hello_ok.version = KAGE_PROTOCOL_VERSION;
@@ -422,6 +434,11 @@ static void do_hello(struct kage_client *c, const struct kage_msg *m)
     ok.hello_ok.frame_max = KAGE_FRAME_MAX;
     ok.hello_ok.stdin_window = KAGE_STDIN_WINDOW;
     ok.hello_ok.boot_id = c->guest->boot_id;
+    if (c->times) {
+        ok.hello_ok.began_us = (int64_t)c->guest->began_us;
+        ok.hello_ok.listening_us = (int64_t)c->guest->listening_us;
+        ok.hello_ok.now_us = (int64_t)kage_now_us();
+    }
     send_msg(c, &ok);
     if (asks_for(m, "network_status"))
         send_network_status(c);

@@ -34,6 +34,8 @@ static const char help[] =
     "  --junit FILE   write the same as JUnit XML\n"
     "  --kernel FILE  boot this kernel instead of the image's\n"
     "  --initrd FILE  with --kernel: use this initramfs instead of kage's own\n"
+    "  --timings      show where the time went, on standard error\n"
+    "  --trace FILE   write the same for Perfetto or Chrome's tracing page\n"
     "  --cold         boot the machine; neither use nor make a template\n"
     "  -q, --quiet    no progress lines, also on a terminal\n"
     "  -h, --help     show this help\n"
@@ -45,8 +47,8 @@ static const char help[] =
 struct options {
     char *choices[16];
     size_t n_choices;
-    const char *spec, *plan, *result, *junit, *kernel, *initrd;
-    bool quiet, cold, help;
+    const char *spec, *plan, *result, *junit, *kernel, *initrd, *trace;
+    bool quiet, cold, timings, help;
 };
 
 static int parse(int argc, char **argv, struct options *o)
@@ -56,6 +58,7 @@ static int parse(int argc, char **argv, struct options *o)
         {"junit", required_argument, NULL, 'j'},  {"kernel", required_argument, NULL, 'k'},
         {"initrd", required_argument, NULL, 'i'}, {"cold", no_argument, NULL, 'c'},
         {"quiet", no_argument, NULL, 'q'},        {"matrix", required_argument, NULL, 'm'},
+        {"timings", no_argument, NULL, 't'},      {"trace", required_argument, NULL, 'T'},
         {"help", no_argument, NULL, 'h'},         {0},
     };
     int c;
@@ -78,6 +81,12 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'i':
             o->initrd = optarg;
+            break;
+        case 't':
+            o->timings = true;
+            break;
+        case 'T':
+            o->trace = optarg;
             break;
         case 'c':
             o->cold = true;
@@ -153,10 +162,18 @@ static void run_job(struct options *o, const struct kage_plan *plan, uint64_t st
 {
     struct kage_error err = KAGE_ERROR_INIT;
     struct kage_image_files files = {0};
-    struct kage_run_options options = {
-        .progress = !o->quiet && isatty(STDERR_FILENO), .cold = o->cold, .started_ms = started_ms};
+    struct kage_run_options options = {.progress = !o->quiet && isatty(STDERR_FILENO),
+                                       .cold = o->cold,
+                                       .times = o->timings || o->trace,
+                                       .started_ms = started_ms};
 
-    if (kage_image_resolve(&plan->image, plan->arch, on_image_progress, o, &files, &err) < 0)
+    uint64_t begin_us = kage_now_us();
+    int r = kage_image_resolve(&plan->image, plan->arch, on_image_progress, o, &files, &err);
+
+    if (options.times)
+        kage_timeline_add(&result->timeline, KAGE_SIDE_HOST, "find the image", begin_us,
+                          kage_now_us());
+    if (r < 0)
         set_failure(result, &err);
     else
         kage_run(plan, &files, &options, result);
@@ -204,6 +221,8 @@ static void run_jobs(struct options *o, const struct kage_plans *plans, uint64_t
             fprintf(stderr, "kage: job %zu of %zu: %s\n", i + 1, plans->n, shown);
         run_job(o, plans->items[i], i ? kage_now_ms() : started_ms, &results[i]);
         print_verdict(o, plans->items[i], &results[i]);
+        if (o->timings)
+            kage_timeline_print(&results[i].timeline, shown, stderr);
         interrupted = results[i].class == KAGE_CLASS_INTERRUPTED;
     }
 }
@@ -225,12 +244,14 @@ static void print_summary(const struct options *o, const struct kage_plans *plan
 static int write_reports(const struct options *o, const struct kage_plans *plans,
                          const struct kage_result *results, int code)
 {
-    struct kage_error errs[2] = {KAGE_ERROR_INIT, KAGE_ERROR_INIT};
+    struct kage_error errs[3] = {KAGE_ERROR_INIT, KAGE_ERROR_INIT, KAGE_ERROR_INIT};
 
     if (o->result)
         kage_results_write(o->result, plans, results, &errs[0]);
     if (o->junit)
         kage_results_write_junit(o->junit, plans, results, &errs[1]);
+    if (o->trace)
+        kage_timelines_write(o->trace, plans, results, &errs[2]);
     for (size_t i = 0; i < sizeof errs / sizeof *errs; i++) {
         if (errs[i].message) {
             fprintf(stderr, "kage: %s\n", errs[i].message);
@@ -243,7 +264,7 @@ static int write_reports(const struct options *o, const struct kage_plans *plans
 
 int kage_verb_apply(int argc, char **argv)
 {
-    uint64_t started_ms = kage_now_ms();
+    uint64_t started_us = kage_now_us();
     struct kage_error err = KAGE_ERROR_INIT;
     struct kage_plans plans = {0};
     struct kage_result *results;
@@ -257,7 +278,8 @@ int kage_verb_apply(int argc, char **argv)
         return kage_written(0);
     }
     if ((o.result && kage_report_check_path(o.result, &err) < 0) ||
-        (o.junit && kage_report_check_path(o.junit, &err) < 0)) {
+        (o.junit && kage_report_check_path(o.junit, &err) < 0) ||
+        (o.trace && kage_report_check_path(o.trace, &err) < 0)) {
         fprintf(stderr, "kage: %s\n", err.message);
         kage_error_done(&err);
         return EXIT_NO_VERDICT;
@@ -268,7 +290,10 @@ int kage_verb_apply(int argc, char **argv)
         print_verdict(&o, NULL, results);
     } else {
         results = kage_alloc(plans.n * sizeof *results);
-        run_jobs(&o, &plans, started_ms, results);
+        if (o.timings || o.trace)
+            kage_timeline_add(&results->timeline, KAGE_SIDE_HOST, "read and plan the spec",
+                              started_us, kage_now_us());
+        run_jobs(&o, &plans, started_us / 1000, results);
         print_summary(&o, &plans, results);
     }
     code = kage_results_verdict(results, plans.n ? plans.n : 1)->exit_code;

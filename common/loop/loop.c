@@ -52,12 +52,17 @@ struct kage_loop {
     bool quit;
 };
 
-uint64_t kage_now_ms(void)
+uint64_t kage_now_us(void)
 {
     struct timespec ts;
 
     clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t kage_now_ms(void)
+{
+    return kage_now_us() / 1000;
 }
 
 /* ---- watches ---- */

@@ -47,6 +47,7 @@ int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_f
 
 /* Milliseconds on CLOCK_MONOTONIC. */
 uint64_t kage_now_ms(void);
+uint64_t kage_now_us(void);
 
 /*
  * For a library that insists on waiting by itself (libwebsockets): it waits on

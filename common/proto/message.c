@@ -134,12 +134,17 @@ static const struct field probe_fields[] = {INT("port", probe.port, 0, 1, 65535)
                                             BOOL("network", probe.network, 0),
                                             {0}};
 static const struct field spawned_fields[] = {
-    INT("pid", spawned.pid, REQUIRED, 1, 4194304), STR("handle", spawned.handle, REQUIRED), {0}};
+    INT("pid", spawned.pid, REQUIRED, 1, 4194304),
+    STR("handle", spawned.handle, REQUIRED),
+    INT("asked_us", spawned.asked_us, 0, 0, EXACT_MAX),
+    INT("started_us", spawned.started_us, 0, 0, EXACT_MAX),
+    {0}};
 static const struct field output_fields[] = {BYTES("data", output.data, F_BYTES, REQUIRED), {0}};
 static const struct field data_fields[] = {BYTES("data", output.data, F_BASE64, REQUIRED), {0}};
 static const struct field exit_fields[] = {INT("code", exit.code, REQUIRED, 0, 255),
                                            INT("signal", exit.signal, 0, 1, 64),
                                            BOOL("out_of_memory", exit.out_of_memory, 0),
+                                           INT("ended_us", exit.ended_us, 0, 0, EXACT_MAX),
                                            {0}};
 static const struct field error_fields[] = {INT("code", error.code, REQUIRED, -32768, -1),
                                             STR("message", error.message, REQUIRED),
@@ -166,6 +171,9 @@ static const struct field hello_ok_fields[] = {
     INT("frame_max", hello_ok.frame_max, REQUIRED, 1, EXACT_MAX),
     INT("stdin_window", hello_ok.stdin_window, REQUIRED, 1, EXACT_MAX),
     STR("boot_id", hello_ok.boot_id, 0),
+    INT("began_us", hello_ok.began_us, 0, 0, EXACT_MAX),
+    INT("listening_us", hello_ok.listening_us, 0, 0, EXACT_MAX),
+    INT("now_us", hello_ok.now_us, 0, 0, EXACT_MAX),
     {0}};
 static const struct field stdin_window_fields[] = {
     STR("handle", stdin_window.handle, REQUIRED),

@@ -124,6 +124,7 @@ struct kage_msg {
         struct {
             int64_t pid;
             char *handle;
+            int64_t asked_us, started_us; /* extension, see docs/protocol.md: times */
         } spawned;
         struct {
             char *data;
@@ -132,6 +133,7 @@ struct kage_msg {
         struct {
             int64_t code, signal;
             bool out_of_memory; /* extension: the kernel killed it for its memory limit */
+            int64_t ended_us;   /* extension: times */
         } exit;
         struct {
             int64_t code;
@@ -156,6 +158,7 @@ struct kage_msg {
             struct kage_str_list features;
             int64_t frame_max, stdin_window;
             char *boot_id;
+            int64_t began_us, listening_us, now_us; /* extension: times */
         } hello_ok;
         struct {
             char *handle;

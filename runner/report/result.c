@@ -325,6 +325,7 @@ void kage_result_done(struct kage_result *result)
         free(result->artifacts[i].message);
     }
     free(result->artifacts);
+    kage_timeline_done(&result->timeline);
     kage_mask_free(result->mask);
     free(result->commands);
     free(result->message);

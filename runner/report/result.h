@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "runner/plan/plan.h"
+#include "runner/report/timeline.h"
 
 /*
  * What became of a run: the verdict, its class, and one entry per command. This is
@@ -65,6 +66,7 @@ struct kage_result {
     struct kage_artifact_result *artifacts; /* one per artifact of the plan, in order */
     size_t n_artifacts;
     uint64_t boot_ms, duration_ms;
+    struct kage_timeline timeline; /* empty unless it was asked for */
     bool jailed;            /* QEMU ran under Landlock */
     struct kage_mask *mask; /* owned; hides secrets in what is written; NULL for none */
 };

@@ -38,6 +38,9 @@ struct kage_client {
     uint64_t last_heard;
     bool paused;
     bool resume; /* the machine was restored */
+    bool times;
+    uint64_t open_us;
+    int64_t ahead_us; /* how far the host's clock is ahead of the guest's */
 };
 
 /* ---- the end ---- */
@@ -167,14 +170,29 @@ void kage_client_resume(struct kage_client *client)
     client->resume = true;
 }
 
+void kage_client_want_times(struct kage_client *client)
+{
+    client->times = true;
+}
+
+uint64_t kage_client_open_us(const struct kage_client *client)
+{
+    return client->open_us;
+}
+
+uint64_t kage_client_host_us(const struct kage_client *client, int64_t guest_us)
+{
+    return (uint64_t)(guest_us + client->ahead_us);
+}
+
 static void say_hello(struct kage_client *c)
 {
     struct kage_msg hello;
-    char *features[] = {(char *)"raw"};
+    char *features[] = {(char *)"raw", (char *)"times"};
 
     kage_msg_init(&hello, KAGE_MSG_HELLO);
     hello.hello.version = KAGE_PROTOCOL_VERSION;
-    hello.hello.features = (struct kage_str_list){.items = features, .n = 1};
+    hello.hello.features = (struct kage_str_list){.items = features, .n = c->times ? 2 : 1};
     kage_client_request_msg(c, &hello, NULL, NULL);
     if (c->resume)
         send_resume(c);
@@ -237,6 +255,8 @@ static void on_reply(struct kage_client *c, struct kage_msg *msg)
     if (r->type == KAGE_MSG_HELLO && msg->type == KAGE_MSG_HELLO_OK) {
         kage_msg_done(&c->hello_ok);
         c->hello_ok = *msg;
+        if (msg->hello_ok.now_us != KAGE_UNSET)
+            c->ahead_us = (int64_t)kage_now_us() - msg->hello_ok.now_us;
         kage_msg_init(msg, KAGE_MSG_OK); /* its contents moved */
     } else if (r->type == KAGE_MSG_PING && c->hello_ok.type) {
         struct kage_msg hello_ok = c->hello_ok;
@@ -340,6 +360,7 @@ static void on_open(struct kage_ws_conn *conn, void *user)
 
     c->conn = conn;
     c->last_heard = kage_now_ms();
+    c->open_us = kage_now_us();
     say_hello(c);
 }
 

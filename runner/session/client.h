@@ -39,6 +39,11 @@ int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, c
 /* For a machine that was restored, right after kage_client_new: its first request gives it the time
  * and random bytes of its own, before anything can run. */
 void kage_client_resume(struct kage_client *client);
+/* Asks vmd for the moments at which things happen in the guest; right after kage_client_new. */
+void kage_client_want_times(struct kage_client *client);
+/* kage_now_us() when the connection stood, and when it was that moment in the guest. */
+uint64_t kage_client_open_us(const struct kage_client *client);
+uint64_t kage_client_host_us(const struct kage_client *client, int64_t guest_us);
 void kage_client_free(struct kage_client *client);
 
 /* Sends a request with an encoded JSON payload. fn is called with its reply, in order. */

@@ -76,6 +76,26 @@ void kage_command_on_output(struct kage_command *c, bool is_stderr, const uint8_
         kage_ready_on_output(c, is_stderr, data, len);
 }
 
+/* ---- the timeline ---- */
+
+static void note_start(struct kage_command *c, const struct kage_msg *spawned)
+{
+    KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("start %s", c->step->name);
+
+    c->started_us = spawned->spawned.started_us;
+    kage_run_guest_span(c->run, what, spawned->spawned.asked_us, c->started_us);
+}
+
+static void note_end(struct kage_command *c, const struct kage_msg *exit)
+{
+    struct kage_run *run = c->run;
+    KAGE_CLEANUP(kage_freep) char *what = kage_asprintf("run %s", c->step->name);
+
+    kage_run_guest_span(run, what, c->started_us, exit->exit.ended_us);
+    if (run->options->times)
+        kage_timeline_add(&run->result->timeline, KAGE_SIDE_HOST, what, c->start_us, kage_now_us());
+}
+
 /* ---- attempts ---- */
 
 static void on_spawned(const struct kage_msg *reply, void *user);
@@ -91,7 +111,9 @@ static void start_attempt(struct kage_command *c)
     c->attempt++;
     c->phase = step->background ? KAGE_PHASE_STARTING : KAGE_PHASE_RUNNING;
     c->alive = true;
-    c->start_ms = kage_now_ms();
+    c->start_us = kage_now_us();
+    c->start_ms = c->start_us / 1000;
+    c->started_us = KAGE_UNSET;
     c->late = false;
     c->kills = 0;
     if (step->ready.kind != KAGE_READY_NONE && (!limit || step->ready.timeout_ms < limit))
@@ -224,6 +246,7 @@ void kage_command_on_exit(struct kage_command *c, const struct kage_msg *msg)
     bool by_signal = msg->exit.signal != KAGE_UNSET;
     struct outcome o = passed;
 
+    note_end(c, msg);
     if (by_signal)
         c->result->signal = (int)msg->exit.signal;
     c->result->out_of_memory = msg->exit.out_of_memory;
@@ -277,6 +300,7 @@ static void on_spawned(const struct kage_msg *reply, void *user)
         return;
     }
     c->handle = kage_strdup(reply->spawned.handle);
+    note_start(c, reply);
     kage_client_expect(c->run->client, c->step->id);
     if (c->step->pty) {
         /* Nobody will type: a program that reads finds the end of file. */

@@ -35,6 +35,8 @@ struct kage_command {
     bool alive;               /* asked for and not ended: exit or an error will come */
     struct kage_timer *timer; /* its time is over; later, its grace is */
     uint64_t first_start_ms, start_ms;
+    uint64_t start_us;  /* as start_ms, for the timeline */
+    int64_t started_us; /* on the guest's clock; KAGE_UNSET when it does not tell */
     char *handle;
     bool late;                          /* its time was over before it ended */
     unsigned kills;                     /* signals sent to it */

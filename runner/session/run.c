@@ -15,6 +15,7 @@
 #include "common/base/text.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
+#include "common/proto/message.h"
 #include "runner/plan/parts.h"
 #include "runner/qemu/qmp.h"
 #include "runner/report/output.h"
@@ -80,6 +81,23 @@ void kage_run_progress(struct kage_run *run, const char *fmt, ...)
     va_end(ap);
     say(run, text.data ? text.data : "");
     kage_buf_done(&text);
+}
+
+void kage_run_stage(struct kage_run *run, const char *name)
+{
+    uint64_t now = kage_now_us();
+
+    if (run->options->times && name)
+        kage_timeline_add(&run->result->timeline, KAGE_SIDE_HOST, name, run->stage_us, now);
+    run->stage_us = now;
+}
+
+void kage_run_guest_span(struct kage_run *run, const char *name, int64_t start_us, int64_t end_us)
+{
+    if (run->options->times && run->client && start_us != KAGE_UNSET && end_us != KAGE_UNSET)
+        kage_timeline_add(&run->result->timeline, KAGE_SIDE_GUEST, name,
+                          kage_client_host_us(run->client, start_us),
+                          kage_client_host_us(run->client, end_us));
 }
 
 static char *with_console(const struct kage_run *run, char *message)
@@ -165,6 +183,7 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
     } else {
         free(message);
     }
+    kage_run_stage(run, NULL);
     set_timers_off(run);
     kage_timer_set(run->boot_timer, 1);
     /* Output that nobody reads must not keep alive a run that was told to end. */
@@ -270,8 +289,10 @@ static void on_console(uint32_t events, void *user)
             kage_watch_set(run->console_watch, 0);
         return;
     }
-    if (run->console.ready && !was_ready && !run->ready)
+    if (run->console.ready && !was_ready && !run->ready) {
+        kage_run_stage(run, "boot");
         connect_now(run);
+    }
 }
 
 static void on_qmp_lost(const char *why, void *user)
@@ -289,6 +310,7 @@ static void on_qmp_event(const char *name, const struct cJSON *data, void *user)
     /* What ends the machine shows on the pidfd, with better words. */
     if (run->how == KAGE_START_RESTORE && !strcmp(name, "RESUME")) {
         run->resumed = true;
+        kage_run_stage(run, "start QEMU and restore the machine");
         connect_now(run);
     }
 }
@@ -307,6 +329,8 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
         return;
     }
     run->port = (uint16_t)port;
+    if (!run->resumed)
+        kage_run_stage(run, "start QEMU");
     if (run->console.ready || run->resumed)
         connect_now(run);
     else
@@ -315,6 +339,21 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
 
 /* ---- the connection ---- */
 
+static void note_ready(struct kage_run *run, const struct kage_msg *hello_ok)
+{
+    if (!run->options->times)
+        return;
+    kage_timeline_add(&run->result->timeline, KAGE_SIDE_HOST, "connect", run->stage_us,
+                      kage_client_open_us(run->client));
+    run->stage_us = kage_client_open_us(run->client);
+    kage_run_stage(run, "greet vmd");
+    if (run->how == KAGE_START_RESTORE)
+        return; /* what follows was in the template's life */
+    kage_run_guest_span(run, "kernel", 0, hello_ok->hello_ok.began_us);
+    kage_run_guest_span(run, "vmd sets up", hello_ok->hello_ok.began_us,
+                        hello_ok->hello_ok.listening_us);
+}
+
 static void on_client_ready(const struct kage_msg *hello_ok, void *user)
 {
     struct kage_run *run = user;
@@ -322,6 +361,7 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     if (run->ready || run->done)
         return;
     run->ready = true;
+    note_ready(run, hello_ok);
     run->result->boot_ms = kage_now_ms() - run->boot_start_ms;
     kage_timer_set(run->boot_timer, 0);
     kage_timer_set(run->connect_timer, 0);
@@ -396,6 +436,8 @@ static void connect_now(struct kage_run *run)
         kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
     if (run->client && run->how == KAGE_START_RESTORE)
         kage_client_resume(run->client);
+    if (run->client && run->options->times)
+        kage_client_want_times(run->client);
 }
 
 static void on_connect_timer(void *user)
@@ -597,6 +639,7 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
         kage_run_progress(run, "booting %s on %s", run->plan->name,
                           kage_accel_name(run->plan->accel));
     run->boot_start_ms = kage_now_ms();
+    kage_run_stage(run, NULL);
     if (kage_qemu_start(run->plan, run->files, run->template ? &memory : NULL, &run->qemu, err) <
             0 ||
         kage_qmp_new(run->loop, kage_take_fd(&run->qemu.qmp_fd), &qmp_handler, run, &run->qmp,
@@ -662,6 +705,7 @@ bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_file
     }
     kage_error_done(&err);
     tear_down(&run);
+    kage_run_stage(&run, "end the machine");
     result->duration_ms = kage_now_ms() - options->started_ms;
     return how == KAGE_START_SAVE ? run.saved : run.ready;
 }

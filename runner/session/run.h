@@ -15,6 +15,7 @@ struct kage_secrets;
 struct kage_run_options {
     bool progress;       /* one line per stage on standard error */
     bool cold;           /* boot; neither use nor make a template */
+    bool times;          /* fill the result's timeline */
     uint64_t started_ms; /* kage_now_ms() when the program began: durations count from there */
 
     /* For a machine that stays: called once sessions and mounts are made and the plan's commands

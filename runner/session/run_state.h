@@ -44,8 +44,9 @@ struct kage_run {
     struct kage_client *client;
     uint16_t port; /* host end of the forwarded port, 0 until known */
     uint64_t boot_start_ms;
-    bool ready; /* vmd has answered */
-    bool done;  /* the verdict stands; what is left is to write out and stop */
+    uint64_t stage_us; /* when the current stage began, see kage_run_stage() */
+    bool ready;        /* vmd has answered */
+    bool done;         /* the verdict stands; what is left is to write out and stop */
     bool vm_gone;
 
     struct kage_timer *save_timer, *drain_timer;
@@ -77,6 +78,12 @@ void kage_run_result_begin(const struct kage_plan *plan, struct kage_result *res
 /* Ends the run. The first call decides: later ones are ignored. Takes ownership of message. */
 void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
                      struct kage_loc loc, char *message);
+
+/* Ends a stage of the machine's life and begins the next: it goes to the timeline under this name,
+ * which says what was done in it; NULL leaves it out. */
+void kage_run_stage(struct kage_run *run, const char *name);
+/* Spans of the guest; moments are as vmd told them, KAGE_UNSET for none. */
+void kage_run_guest_span(struct kage_run *run, const char *name, int64_t start_us, int64_t end_us);
 
 /* A line of kage's own on standard error when progress is on. */
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)

@@ -133,6 +133,7 @@ static void on_status(const struct cJSON *result, const char *error, void *user)
         return;
     if (cJSON_IsString(status) && !strcmp(status->valuestring, "completed")) {
         run->saved = true;
+        kage_run_stage(run, "save the machine");
         keep_console(run);
         kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
     } else if (!cJSON_IsString(status) || !strcmp(status->valuestring, "failed")) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/loop/loop.h"
 #include "runner/report/mask.h"
 #include "runner/session/run_state.h"
 #include "runner/session/secrets.h"
@@ -27,7 +28,12 @@ static size_t count_commands(const struct kage_plan *plan)
 
 void kage_run_result_begin(const struct kage_plan *plan, struct kage_result *result)
 {
+    /* What was before, a first machine or the reading of the spec, stays on the timeline. */
+    struct kage_timeline timeline = result->timeline;
+
+    result->timeline = (struct kage_timeline){0};
     kage_result_done(result);
+    result->timeline = timeline;
     result->n_artifacts = plan->n_artifacts;
     result->artifacts = kage_alloc((plan->n_artifacts + 1) * sizeof *result->artifacts);
     for (size_t i = 0; i < plan->n_artifacts; i++) {
@@ -115,8 +121,12 @@ static void run_plan(const struct kage_plan *plan, const struct kage_image_files
                      const struct kage_run_options *options, struct kage_result *result)
 {
     struct kage_template t = KAGE_TEMPLATE_INIT;
+    uint64_t begin_us = kage_now_us();
     enum kage_start how = choose(plan, files, options, &t);
 
+    if (options->times)
+        kage_timeline_add(&result->timeline, KAGE_SIDE_HOST, "look for a template", begin_us,
+                          kage_now_us());
     if (how == KAGE_START_SAVE) {
         int r = make_template(plan, files, options, &t, result);
 

@@ -40,8 +40,10 @@ static void on_prepared(const struct kage_msg *reply, void *user)
                         kage_asprintf("the guest could not %s: %s", describe(step->kind), why));
         return;
     }
-    if (--run->replies_due == 0)
+    if (--run->replies_due == 0) {
+        kage_run_stage(run, "sessions and mounts");
         next(run);
+    }
 }
 
 /* Sessions and mounts go out together: their replies come in order, and nothing is spawned before

@@ -101,6 +101,18 @@ class Commands(VmdTestCase):
         kind, payload = await c.request(IS_RUNNING, {"id": 8, "handle": spawned["handle"]})
         self.assertEqual(payload, {"id": 8, "handle": spawned["handle"], "running": False})
 
+    async def test_times(self):
+        c = await self.connect(hello=["times"])
+        kind, payload = await c.request(SPAWN, {"id": 1, "command": "sh", "args": ["-c", "sleep 0.2"]})
+        self.assertEqual(kind, SPAWNED)
+        kind, end = await c.event(1)
+        self.assertEqual(kind, EXIT)
+        self.assertLessEqual(payload["asked_us"], payload["started_us"])
+        self.assertGreaterEqual(end["ended_us"] - payload["started_us"], 150_000)
+        plain = await self.connect(hello=[])
+        kind, payload = await plain.request(SPAWN, {"id": 1, "command": "true"})
+        self.assertEqual(set(payload), {"id", "pid", "handle"})
+
     async def test_is_running(self):
         c = await self.connect()
         spawned = await c.spawn("cat")

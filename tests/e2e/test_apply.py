@@ -294,6 +294,30 @@ class Reports(Kage):
         self.assertEqual(p.result["exit_code"], 2)
         self.assertEqual(p.result["accelerator"], "tcg")
 
+    def test_timings_and_trace(self):
+        trace = self.path("trace.json")
+        p = self.kage("apply", "--cold", "--timings", "--trace", trace, self.spec(self.SPEC))
+        self.assert_code(p, 2)
+        with open(trace) as f:
+            events = [e for e in json.load(f)["traceEvents"] if e["ph"] == "X"]
+        host = {e["name"]: e for e in events if e["cat"] == "host"}
+        guest = {e["name"]: e for e in events if e["cat"] == "guest"}
+        self.assertEqual(list(host)[0], "read and plan the spec")
+        for name in ("start QEMU", "boot", "connect", "greet vmd", "run bad", "end the machine"):
+            self.assertIn(name, host)
+            self.assertIn(f"  {name}\n".encode(), p.err)
+        for name in ("kernel", "vmd sets up", "start bad", "run bad"):
+            self.assertIn(name, guest)
+            self.assertIn(f"    guest: {name}\n".encode(), p.err)
+        # A command's life in the guest lies within what the host saw of it, as far as clocks tell.
+        slack = 20_000
+        inner, outer = guest["run bad"], host["run bad"]
+        self.assertGreaterEqual(inner["ts"] + slack, outer["ts"])
+        self.assertLessEqual(inner["ts"] + inner["dur"], outer["ts"] + outer["dur"] + slack)
+        p = self.kage("apply", "--trace", self.path("no/such/folder/t.json"), self.spec(self.SPEC))
+        self.assert_code(p, 125)
+        self.assertIn(b"cannot write", p.err)
+
     def test_a_report_that_cannot_be_written_is_no_pass(self):
         p = self.kage("apply", "--result", self.path("no/such/folder/r.json"), self.spec(self.SPEC.replace("exit 2", "exit 0")))
         self.assert_code(p, 125)
