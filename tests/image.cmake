@@ -10,11 +10,9 @@ if(KAGE_TESTS)
 endif()
 
 # End to end: one from a server of the test's own, one with images built here.
-find_program(KAGE_TEST_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
-if(KAGE_TESTS AND KAGE_TEST_PYTHON)
+if(KAGE_TESTS)
   foreach(name downloads images)
-    add_test(NAME e2e/${name}
-      COMMAND ${KAGE_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${name}.py)
+    kage_python_test(e2e/${name} e2e/test_${name}.py)
     set_tests_properties(e2e/${name} PROPERTIES LABELS "e2e;long" TIMEOUT 900 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
   endforeach()

@@ -7,11 +7,9 @@ kage_unit_test(mask kage-core)
 kage_unit_test(place kage-core)
 
 # End to end: the built kage on a real QEMU. One CTest test per file, so that a failure names it.
-find_program(KAGE_TEST_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH)
-if(KAGE_TESTS AND KAGE_TEST_PYTHON)
+if(KAGE_TESTS)
   foreach(name apply language faults vms templates)
-    add_test(NAME e2e/${name}
-      COMMAND ${KAGE_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/e2e/test_${name}.py)
+    kage_python_test(e2e/${name} e2e/test_${name}.py)
     set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 600 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
   endforeach()

@@ -16,10 +16,8 @@ add_test(NAME golden/pages
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/pages.sh $<TARGET_FILE:kage>)
 set_tests_properties(golden/pages PROPERTIES LABELS golden TIMEOUT 60)
 
-add_test(NAME golden/formats
-  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/golden/formats.py $<TARGET_FILE:kage>)
-add_test(NAME recall
-  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/recall/recall.py $<TARGET_FILE:kage>)
+kage_python_test(golden/formats golden/formats.py $<TARGET_FILE:kage>)
+kage_python_test(recall recall/recall.py $<TARGET_FILE:kage>)
 set_tests_properties(golden/formats PROPERTIES LABELS golden TIMEOUT 600)
 set_tests_properties(recall PROPERTIES LABELS "golden;long" TIMEOUT 600)
 
@@ -40,10 +38,8 @@ add_test(NAME lsp/neovim COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/lsp/neovim.sh $<TAR
 set_tests_properties(lsp/client lsp/neovim PROPERTIES LABELS golden TIMEOUT 120
   SKIP_RETURN_CODE 77)
 
-# Debian's Python: it has the modules that apt installs.
-add_test(NAME agreement
-  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/agreement/agreement.py $<TARGET_FILE:kage>)
-set_tests_properties(agreement PROPERTIES LABELS "golden;long" TIMEOUT 600 SKIP_RETURN_CODE 77)
+kage_python_test(agreement agreement/agreement.py $<TARGET_FILE:kage>)
+set_tests_properties(agreement PROPERTIES LABELS "golden;long" TIMEOUT 600)
 
 # cmake --preset fuzz, then
 # tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check
