@@ -19,6 +19,7 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/text.h"
+#include "runner/host/qemu_program.h"
 #include "runner/qemu/jail.h"
 #include "runner/qemu/scratch.h"
 
@@ -189,19 +190,10 @@ static char **make_argv(const struct kage_plan *plan, struct inheritance *in,
 
 char *kage_qemu_program(const char *name)
 {
-    const char *path = getenv("PATH");
+    KAGE_CLEANUP(kage_freep)
+    char *found = strchr(name, '/') ? kage_strdup(name) : kage_host_find_in_path(name);
 
-    if (strchr(name, '/'))
-        return access(name, X_OK) == 0 ? realpath(name, NULL) : NULL;
-    for (const char *p = path ? path : "/usr/bin:/bin"; *p;) {
-        size_t n = strcspn(p, ":");
-        KAGE_CLEANUP(kage_freep) char *try = kage_asprintf("%.*s/%s", (int)n, p, name);
-
-        if (n && access(try, X_OK) == 0)
-            return realpath(try, NULL);
-        p += n + (p[n] == ':');
-    }
-    return NULL;
+    return found && access(found, X_OK) == 0 ? realpath(found, NULL) : NULL;
 }
 
 /* Read off the command line itself: a user network without restrict=on connects wherever its guest
