@@ -40,6 +40,27 @@ void kage_check_secrets(const struct kage_draft *draft, struct kage_diags *diags
             check_name(draft, &draft->commands[i].secrets[k], diags);
 }
 
+/* Of the command's own timeout and the job's, the one that comes first ends the waiting. */
+static void check_ready_timeout(const struct kage_draft *draft, const struct kage_draft_command *d,
+                                struct kage_diags *diags)
+{
+    const struct kage_spec_ready *ready = &d->command.ready;
+    uint64_t own = d->timeout_at.loc.line ? d->command.timeout_ms : 0;
+    uint64_t job = draft->spec.timeout_ms;
+    bool by_own = own && (!job || own < job);
+    uint64_t limit = by_own ? own : job;
+    if ((ready->timeout_loc.line == ready->loc.line && ready->timeout_loc.col == ready->loc.col) ||
+        !limit || ready->timeout_ms <= limit)
+        return;
+    struct kage_span around = by_own ? d->timeout_at : draft->timeout_at;
+    struct kage_finding *f = kage_diags_add(
+        diags, K318_TIMEOUT_LONGER, (struct kage_span){ready->timeout_loc, KAGE_SPAN_WORD},
+        "this timeout is longer than the %s%s", by_own ? "command's" : "job's",
+        around.loc.line ? "" : ", which is 1h by default");
+    if (around.loc.line)
+        kage_finding_also(f, around, "the %s is here", by_own ? "command's" : "job's");
+}
+
 void kage_check_background(const struct kage_draft *draft, struct kage_diags *diags)
 {
     for (size_t i = 0; i < draft->n_commands; i++) {
@@ -52,6 +73,8 @@ void kage_check_background(const struct kage_draft *draft, struct kage_diags *di
                                "end");
             kage_finding_help(f, "add 'background: true'");
         }
+        if (ready && d->command.background)
+            check_ready_timeout(draft, d, diags);
         if (d->command.background && !ready && i + 1 < draft->n_commands) {
             struct kage_finding *f =
                 kage_diags_add(diags, K317_NOT_AWAITED, d->background_at,

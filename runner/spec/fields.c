@@ -369,7 +369,7 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_READY, "file", KAGE_FIELD_STRING, .form = KAGE_FORM_ABSOLUTE, .forms = F_APPEARS,
      AT(READY, file), .doc = "A path that appears in the guest."},
     {KAGE_OBJECT_READY, "timeout", KAGE_FIELD_DURATION, .fallback = "1m", AT(READY, timeout_ms),
-     .doc = "Time until it must be ready."},
+     LOC(READY, timeout_loc), .doc = "Time until it must be ready."},
 
     {KAGE_OBJECT_ARTIFACT, "path", KAGE_FIELD_STRING, .form = KAGE_FORM_TARGET, .required = true,
      AT(ARTIFACT, artifact.path), SPAN(ARTIFACT, path_at),

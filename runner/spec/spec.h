@@ -140,6 +140,7 @@ struct kage_spec_ready {
     char *log;  /* a text that the command prints */
     char *file; /* a path that appears in the guest */
     uint64_t timeout_ms;
+    struct kage_loc timeout_loc; /* loc when it is not written */
 };
 
 struct kage_spec_artifact {

@@ -163,6 +163,7 @@ def traps(dash):
         ("K316", False, run, f"run: make check\n{deep}¦ready: {{tcp: 1}}"),
         ("K317", False, run, f"run: make check\n{deep}background: ¦true"),
         ("K318", False, run, f"run: make check\n{deep}timeout: ¦2h"),
+        ("K318", False, run, f"run: make check\n{deep}background: true\n{deep}ready: {{tcp: 1, timeout: ¦31m}}"),
         ("K319", False, r"path: /work/junit.xml", "path: ¦/src/junit.xml"),
         ("K320", False, None, None),
         ("K321", False, env, 'GREETING: "¦${RECALL_UNSET}"'),
