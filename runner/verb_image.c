@@ -171,7 +171,8 @@ static int build(struct kage_store *store, int argc, char **argv, const struct o
 {
     const char *name = argc ? kage_built_full_name(argv[0]) : "tiny";
     bool tiny = !strcmp(name, "tiny");
-    struct kage_built_order order = {name, o->recipe, o->mirror, o->suite};
+    struct kage_built_order order = {
+        .name = name, .recipe = o->recipe, .mirror = o->mirror, .suite = o->suite};
     KAGE_CLEANUP(kage_freep) char *folder = NULL, *took = NULL;
     struct kage_manifest m = {0};
     struct kage_error err = KAGE_ERROR_INIT;

@@ -141,6 +141,12 @@ char *kage_built_build(struct kage_store *store, const struct kage_built_order *
     }
     if (kage_store_lock(store, progress, user, err) < 0)
         return NULL;
+    if (order->if_missing)
+        folder = kage_built_find(store, order->name, manifest);
+    if (folder) {
+        kage_store_unlock(store);
+        return folder;
+    }
     work = kage_store_workplace(store->images, err);
     if (work)
         folder = run_script(store, &made, work, progress, user, manifest, err);
@@ -203,7 +209,7 @@ static int require_recipe(const char *name, struct kage_error *err)
 char *kage_built_resolve(struct kage_store *store, const char *name, kage_image_progress *progress,
                          void *user, struct kage_manifest *manifest, struct kage_error *err)
 {
-    struct kage_built_order order = {.name = kage_built_full_name(name)};
+    struct kage_built_order order = {.name = kage_built_full_name(name), .if_missing = true};
     char *folder = NULL;
 
     if (kage_built_name_valid(order.name))

@@ -27,9 +27,11 @@ struct kage_built_order {
     const char *name;
     const char *recipe;         /* a file; NULL for kage's own recipe of that name */
     const char *mirror, *suite; /* instead of the recipe's; may be NULL */
+    bool if_missing;            /* take one that somebody else has built in the meantime */
 };
 
-/* Builds it, in the place of what there was. Returns its folder (owned), or NULL with err set. */
+/* Builds it, in the place of what there was; waits for another kage that prepares an image. Returns
+ * its folder (owned), or NULL with err set. */
 char *kage_built_build(struct kage_store *store, const struct kage_built_order *order,
                        kage_image_progress *progress, void *user, struct kage_manifest *manifest,
                        struct kage_error *err);
