@@ -133,6 +133,8 @@ char *kage_plan_label(const struct kage_plan *plan)
 {
     struct kage_buf text = {0};
 
+    if (plan->label)
+        return kage_strdup(plan->label);
     kage_buf_adds(&text, plan->name);
     for (size_t i = 0; i < plan->n_matrix; i++)
         kage_buf_addf(&text, "%s%s=%s", i ? ", " : " (", plan->matrix[i].axis,
@@ -324,6 +326,7 @@ void kage_plan_free(struct kage_plan *plan)
     kage_freep(&plan->shares);
     kage_freep(&plan->steps);
     kage_freep(&plan->name);
+    kage_freep(&plan->label);
     kage_freep(&plan->spec_file);
     kage_freep(&plan->accel_note);
     kage_freep(&plan->qemu);

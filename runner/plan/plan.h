@@ -103,6 +103,7 @@ struct kage_plan_step {
 
 struct kage_plan {
     char *name;
+    char *label;                  /* see kage_plans_label(); NULL where the name will do */
     char *spec_file;              /* locations borrow it */
     enum kage_arch arch;          /* the guest's, never KAGE_ARCH_HOST */
     enum kage_accel accel;        /* never KAGE_ACCEL_AUTO */
@@ -137,7 +138,8 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
                    struct kage_plan **ret, struct kage_error *err);
 void kage_plan_free(struct kage_plan *plan);
 
-/* The job's name, with its place in the matrix if there is one: "build (cc=gcc, os=a)". Owned. */
+/* The job's name, with its place in the matrix if there is one: "build (cc=gcc, os=a)", and with
+ * what kage_plans_label() found necessary. Owned. */
 char *kage_plan_label(const struct kage_plan *plan);
 
 /* Puts a kernel, and perhaps an initramfs (NULL for kage's own), in the place of the spec's image,
@@ -148,11 +150,18 @@ int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char 
 void kage_plan_print_json(const struct kage_plan *plan, struct kage_buf *out);
 void kage_plan_print_human(const struct kage_plan *plan, struct kage_buf *out);
 
-/* The jobs of one spec, in order. */
+/* The jobs of one spec, or of several, in order. */
 struct kage_plans {
     struct kage_plan **items;
     size_t n;
 };
+
+/* Gives jobs of different specs that are called the same a label with the file's name, and the same
+ * spec given twice one with a number. */
+void kage_plans_label(struct kage_plans *plans);
+
+/* How many processors the machine has. */
+unsigned kage_plan_cpus(const struct kage_plan *plan);
 
 /* One job is printed as kage_plan_print_json does, several as a list of these. */
 void kage_plans_print_json(const struct kage_plans *plans, struct kage_buf *out);

@@ -82,7 +82,7 @@ static bool has_duplicate(const cJSON *item)
     return false;
 }
 
-static int parse(const struct kage_buf *text, struct cJSON **ret, struct kage_error *err)
+int kage_json_parse(const struct kage_buf *text, struct cJSON **ret, struct kage_error *err)
 {
     const char *end = text->data, *stop = text->data ? text->data + text->len : NULL;
     cJSON *root;
@@ -116,7 +116,7 @@ int kage_json_load(const char *path, struct cJSON **ret, struct kage_error *err)
     int rc = read_all(path, &text, err);
 
     if (rc == 0)
-        rc = parse(&text, ret, err);
+        rc = kage_json_parse(&text, ret, err);
     kage_buf_done(&text);
     return rc < 0 ? kage_error_wrap(err, "%s", path) : 0;
 }

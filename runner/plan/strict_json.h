@@ -10,11 +10,13 @@
 struct cJSON;
 
 /*
- * JSON files that kage reads from disk: plans and host facts. Strict: one
+ * JSON that kage reads: plans, host facts, results of its workers. Strict: one
  * object, no key twice anywhere, no \u0000, no key that the reader does not
  * know. Errors name the file and the path to the value ("frames[2].name").
  */
 int kage_json_load(const char *path, struct cJSON **ret, struct kage_error *err);
+/* The same for text that does not come from a file. */
+int kage_json_parse(const struct kage_buf *text, struct cJSON **ret, struct kage_error *err);
 void kage_json_free(struct cJSON *root);
 
 /* Writes s as a JSON string with its quotes. */

@@ -47,10 +47,11 @@ static void add_flakes(struct kage_buf *out, const struct kage_command_result *c
 }
 
 static void add_case(struct kage_buf *out, const struct kage_plan *plan,
-                     const struct kage_plan_step *step, const struct kage_command_result *c)
+                     const struct kage_plan_step *step, const struct kage_command_result *c,
+                     bool cancelled)
 {
     kage_buf_adds(out, "  <testcase classname=\"");
-    add_xml(out, plan->name);
+    add_xml(out, plan->label ? plan->label : plan->name);
     kage_buf_adds(out, "\" name=\"");
     add_xml(out, step->name);
     kage_buf_addf(out, "\" time=\"%" PRIu64 ".%03" PRIu64 "\"", c->duration_ms / 1000,
@@ -59,7 +60,7 @@ static void add_case(struct kage_buf *out, const struct kage_plan *plan,
         add_flakes(out, c);
         return;
     }
-    if (c->status == KAGE_COMMAND_NOT_RUN) {
+    if (c->status == KAGE_COMMAND_NOT_RUN || (c->status == KAGE_COMMAND_LOST && cancelled)) {
         kage_buf_adds(out, "><skipped/></testcase>\n");
         return;
     }
@@ -90,8 +91,8 @@ static void add_suite(struct kage_buf *out, const struct kage_plan *plan,
         enum kage_command_status s = result->commands[i].status;
 
         failed += s == KAGE_COMMAND_FAILED || s == KAGE_COMMAND_TIMED_OUT;
-        lost += s == KAGE_COMMAND_LOST;
-        skipped += s == KAGE_COMMAND_NOT_RUN;
+        lost += s == KAGE_COMMAND_LOST && !result->cancelled;
+        skipped += s == KAGE_COMMAND_NOT_RUN || (s == KAGE_COMMAND_LOST && result->cancelled);
     }
     for (size_t i = 0; i < result->n_artifacts; i++)
         artifacts += result->artifacts[i].status == KAGE_ARTIFACT_FAILED;
@@ -103,7 +104,7 @@ static void add_suite(struct kage_buf *out, const struct kage_plan *plan,
                   result->n_commands + broken + artifacts, failed + artifacts, lost + broken,
                   skipped, result->duration_ms / 1000, result->duration_ms % 1000);
     for (size_t i = 0; i < result->n_commands; i++)
-        add_case(out, plan, kage_report_step(plan, i), &result->commands[i]);
+        add_case(out, plan, kage_report_step(plan, i), &result->commands[i], result->cancelled);
     for (size_t i = 0; i < result->n_artifacts; i++)
         add_artifact(out, &result->artifacts[i]);
     if (broken) {

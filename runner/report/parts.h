@@ -11,5 +11,5 @@ int kage_report_write_file(const char *path, const struct kage_buf *text, struct
 /* The plan's spawn steps in order are the result's commands in order. */
 const struct kage_plan_step *kage_report_step(const struct kage_plan *plan, size_t command);
 
-/* "passed", "failed" or "error". */
+/* "passed", "failed", "error" or "cancelled". */
 const char *kage_report_verdict(const struct kage_result *result);

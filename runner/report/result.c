@@ -124,6 +124,8 @@ const struct kage_plan_step *kage_report_step(const struct kage_plan *plan, size
 
 const char *kage_report_verdict(const struct kage_result *r)
 {
+    if (r->cancelled)
+        return "cancelled";
     switch (r->class) {
     case KAGE_CLASS_NONE:
         return "passed";
@@ -245,6 +247,8 @@ static void add_job(cJSON *o, const struct kage_plan *plan, const struct kage_re
     if (plan) {
         add_text(o, "name", plan->name);
         add_text(o, "spec", plan->spec_file);
+        if (plan->label)
+            add_text(o, "label", plan->label);
         add_matrix(o, plan);
         cJSON_AddStringToObject(o, "accelerator", kage_accel_name(plan->accel));
         cJSON_AddStringToObject(o, "qemu_jail", result->jailed ? "landlock" : "none");
@@ -261,10 +265,33 @@ static void add_job(cJSON *o, const struct kage_plan *plan, const struct kage_re
 
 const struct kage_result *kage_results_verdict(const struct kage_result *results, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        if (results[i].exit_code || results[i].class != KAGE_CLASS_NONE)
+    const struct kage_result *found = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        if (results[i].cancelled)
+            continue;
+        if (results[i].class == KAGE_CLASS_INTERRUPTED)
             return &results[i];
-    return &results[0];
+        if (!found && results[i].class != KAGE_CLASS_NONE)
+            found = &results[i];
+    }
+    return found ? found : &results[0];
+}
+
+/* What all jobs share stands at the top. */
+static void add_origin(cJSON *o, const struct kage_plans *plans)
+{
+    const struct kage_plan *first = plans->items[0];
+    bool name = true, spec = true;
+
+    for (size_t i = 1; i < plans->n; i++) {
+        name &= !strcmp(plans->items[i]->name, first->name);
+        spec &= !strcmp(plans->items[i]->spec_file, first->spec_file);
+    }
+    if (name && spec)
+        add_text(o, "name", first->name);
+    if (spec)
+        add_text(o, "spec", first->spec_file);
 }
 
 static void add_jobs(cJSON *o, const struct kage_plans *plans, const struct kage_result *results)
@@ -274,8 +301,7 @@ static void add_jobs(cJSON *o, const struct kage_plans *plans, const struct kage
 
     for (size_t i = 0; i < plans->n; i++)
         ms += results[i].duration_ms;
-    add_text(o, "name", plans->items[0]->name);
-    add_text(o, "spec", plans->items[0]->spec_file);
+    add_origin(o, plans);
     add_verdict(o, kage_results_verdict(results, plans->n));
     cJSON_AddNumberToObject(o, "duration_ms", (double)ms);
     jobs = cJSON_AddArrayToObject(o, "jobs");
@@ -307,6 +333,35 @@ int kage_results_write(const char *path, const struct kage_plans *plans,
     cJSON_free(printed);
     cJSON_Delete(root);
     return r;
+}
+
+static size_t count_commands(const struct kage_plan *plan)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->n_steps; i++)
+        n += plan->steps[i].kind == KAGE_STEP_SPAWN;
+    return n;
+}
+
+void kage_result_begin(const struct kage_plan *plan, struct kage_result *result)
+{
+    /* What was before, a first machine or the reading of the spec, stays on the timeline. */
+    struct kage_timeline timeline = result->timeline;
+
+    result->timeline = (struct kage_timeline){0};
+    kage_result_done(result);
+    result->timeline = timeline;
+    result->n_artifacts = plan->n_artifacts;
+    result->artifacts = kage_alloc((plan->n_artifacts + 1) * sizeof *result->artifacts);
+    for (size_t i = 0; i < plan->n_artifacts; i++) {
+        result->artifacts[i].path = kage_strdup(plan->artifacts[i].path);
+        result->artifacts[i].to = kage_strdup(plan->artifacts[i].to);
+    }
+    result->n_commands = count_commands(plan);
+    result->commands = kage_alloc((result->n_commands + 1) * sizeof *result->commands);
+    for (size_t i = 0; i < result->n_commands; i++)
+        result->commands[i].exit_code = -1;
 }
 
 void kage_result_done(struct kage_result *result)

@@ -67,14 +67,20 @@ struct kage_result {
     size_t n_artifacts;
     uint64_t boot_ms, duration_ms;
     struct kage_timeline timeline; /* empty unless it was asked for */
-    bool jailed;            /* QEMU ran under Landlock */
-    struct kage_mask *mask; /* owned; hides secrets in what is written; NULL for none */
+    bool jailed;                   /* QEMU ran under Landlock */
+    bool cancelled;                /* ended, or not begun, because another job did not pass */
+    struct kage_mask *mask;        /* owned; hides secrets in what is written; NULL for none */
 };
 
 /* 124 timeout, 125 no verdict, 130/143/129 interrupted; else the command's own code. */
 int kage_result_exit_code(enum kage_class class, int command_code, int signal);
 
-/* Of several jobs the first that did not pass, else the first. n is at least 1. */
+/* Empties the result and gives it a line for every command and artifact of the plan, none of them
+ * run. */
+void kage_result_begin(const struct kage_plan *plan, struct kage_result *result);
+
+/* What decides of several jobs: one that was interrupted, else the first that did not pass, else
+ * the first. Those that were cancelled never do. n is at least 1. */
 const struct kage_result *kage_results_verdict(const struct kage_result *results, size_t n);
 
 /* Writes the results of all jobs as JSON, replacing `path` in one step. "-" is not a file name
@@ -87,8 +93,16 @@ int kage_results_write(const char *path, const struct kage_plans *plans,
 int kage_results_write_junit(const char *path, const struct kage_plans *plans,
                              const struct kage_result *results, struct kage_error *err);
 
-/* Whether a report can be written there: asked before the run, so that a typing mistake does not cost
- * one. */
+/* Whether a report can be written there: asked before the run, so that a typing mistake does not
+ * cost one. */
 int kage_report_check_path(const char *path, struct kage_error *err);
+
+/* A result between the process that ran the job and the one that asked for it. The second reads
+ * back all but what `cancelled` and `mask` say, for a job of this plan; err is set (class spec)
+ * when it is not complete, or contradicts itself. *ret is a result, or zeroed, before,
+ * and what is on its timeline stays. */
+void kage_result_send(const struct kage_result *result, struct kage_buf *out);
+int kage_result_receive(const struct kage_buf *text, const struct kage_plan *plan,
+                        struct kage_result *ret, struct kage_error *err);
 
 void kage_result_done(struct kage_result *result);

@@ -694,7 +694,7 @@ bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_file
                            .qemu = KAGE_QEMU_INIT};
     struct kage_error err = KAGE_ERROR_INIT;
 
-    kage_run_result_begin(plan, result);
+    kage_result_begin(plan, result);
     if (set_up_loop(&run, &err) < 0 || start_machine(&run, &err) < 0 ||
         kage_loop_run(run.loop, &err) < 0) {
         free(result->message);

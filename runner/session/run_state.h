@@ -72,9 +72,6 @@ bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_file
                       const struct kage_run_options *options, enum kage_start how,
                       struct kage_template *template, struct kage_result *result);
 
-/* start.c: empties the result and gives it a line for every command and artifact. */
-void kage_run_result_begin(const struct kage_plan *plan, struct kage_result *result);
-
 /* Ends the run. The first call decides: later ones are ignored. Takes ownership of message. */
 void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
                      struct kage_loc loc, char *message);

@@ -17,35 +17,6 @@
  * start, or cannot be made, leaves the way of old: a boot.
  */
 
-static size_t count_commands(const struct kage_plan *plan)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < plan->n_steps; i++)
-        n += plan->steps[i].kind == KAGE_STEP_SPAWN;
-    return n;
-}
-
-void kage_run_result_begin(const struct kage_plan *plan, struct kage_result *result)
-{
-    /* What was before, a first machine or the reading of the spec, stays on the timeline. */
-    struct kage_timeline timeline = result->timeline;
-
-    result->timeline = (struct kage_timeline){0};
-    kage_result_done(result);
-    result->timeline = timeline;
-    result->n_artifacts = plan->n_artifacts;
-    result->artifacts = kage_alloc((plan->n_artifacts + 1) * sizeof *result->artifacts);
-    for (size_t i = 0; i < plan->n_artifacts; i++) {
-        result->artifacts[i].path = kage_strdup(plan->artifacts[i].path);
-        result->artifacts[i].to = kage_strdup(plan->artifacts[i].to);
-    }
-    result->n_commands = count_commands(plan);
-    result->commands = kage_alloc((result->n_commands + 1) * sizeof *result->commands);
-    for (size_t i = 0; i < result->n_commands; i++)
-        result->commands[i].exit_code = -1;
-}
-
 static void note(const struct kage_run_options *options, const char *what, const char *why)
 {
     if (options->progress)
@@ -173,7 +144,7 @@ void kage_run(const struct kage_plan *plan, const struct kage_image_files *files
     own.secrets = &secrets;
     own.mask = mask;
     if (kage_secrets_read(plan, &secrets, mask, &err) < 0) {
-        kage_run_result_begin(plan, result);
+        kage_result_begin(plan, result);
         result->class = err.class;
         result->exit_code = kage_result_exit_code(err.class, 0, 0);
         result->message = KAGE_TAKE(err.message);
