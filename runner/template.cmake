@@ -1,1 +1,1 @@
-target_sources(kage-core PRIVATE template/key.c template/template.c)
+target_sources(kage-core PRIVATE template/key.c template/template.c template/wait.c)

@@ -17,6 +17,10 @@
  * start, or cannot be made, leaves the way of old: a boot.
  */
 
+/* How much of the time a machine may take to boot is spent on waiting for another one that boots.
+ */
+#define WAIT_FRACTION 6
+
 static void note(const struct kage_run_options *options, const char *what, const char *why)
 {
     if (options->progress)
@@ -62,6 +66,52 @@ static int make_template(const struct kage_plan *plan, const struct kage_image_f
     return r;
 }
 
+/* Opens the template of that key, or begins one. Where another kage makes it right now, waiting is
+ * faster than a boot beside that one unless processors are plenty, and then it is as fast. Returns
+ * 0 with *how set, -1 with err set. */
+static int obtain(const struct kage_plan *plan, const struct kage_run_options *options,
+                  const char *key, struct kage_template *t, enum kage_start *how,
+                  struct kage_error *err)
+{
+    bool waited = false;
+    int r = kage_template_open(key, t, err);
+
+    while (r == 1) {
+        r = kage_template_begin(key, plan->memory, t, err);
+        if (r == 0) {
+            struct kage_template made = KAGE_TEMPLATE_INIT;
+
+            /* It may have been finished since it was looked for. */
+            *how = KAGE_START_SAVE;
+            if (kage_template_open(key, &made, err) == 0) {
+                kage_template_discard(t);
+                *t = made;
+                *how = KAGE_START_RESTORE;
+            }
+            return 0;
+        }
+        if (r < 0 || waited)
+            break;
+        note(options, "waiting for another kage that makes the same template", NULL);
+        waited = true;
+        switch (kage_template_wait(key, plan->boot_timeout_ms / WAIT_FRACTION)) {
+        case KAGE_TEMPLATE_FINISHED:
+            r = kage_template_open(key, t, err);
+            if (r == 1) /* it could not be made, and this one would fail the same way */
+                return 0;
+            break;
+        case KAGE_TEMPLATE_ABANDONED:
+            r = 1;
+            break;
+        case KAGE_TEMPLATE_TOO_LONG:
+            return 0;
+        }
+    }
+    if (r == 0)
+        *how = KAGE_START_RESTORE;
+    return r < 0 ? -1 : 0;
+}
+
 /* Opens the template for this plan, or begins one. */
 static enum kage_start choose(const struct kage_plan *plan, const struct kage_image_files *files,
                               const struct kage_run_options *options, struct kage_template *t)
@@ -69,20 +119,11 @@ static enum kage_start choose(const struct kage_plan *plan, const struct kage_im
     struct kage_error err = KAGE_ERROR_INIT;
     KAGE_CLEANUP(kage_freep) char *key = NULL;
     enum kage_start how = KAGE_START_BOOT;
-    int r;
 
     if (options->cold || !kage_template_possible(plan))
         return KAGE_START_BOOT;
     key = kage_template_key(plan, files, &err);
-    r = key ? kage_template_open(key, t, &err) : -1;
-    if (r == 0) {
-        how = KAGE_START_RESTORE;
-    } else if (r == 1) {
-        r = kage_template_begin(key, plan->memory, t, &err);
-        if (r == 0)
-            how = KAGE_START_SAVE;
-    }
-    if (r < 0)
+    if (!key || obtain(plan, options, key, t, &how, &err) < 0)
         note(options, "no template can be used", err.message);
     kage_error_done(&err);
     return how;

@@ -56,6 +56,13 @@ int kage_template_open(const char *key, struct kage_template *ret, struct kage_e
  * somebody else is making the same one. */
 int kage_template_begin(const char *key, uint64_t memory, struct kage_template *ret,
                         struct kage_error *err);
+/* Waits while somebody else makes it, at most `limit_ms`. */
+enum kage_template_wait {
+    KAGE_TEMPLATE_FINISHED,  /* it is there, or could not be made */
+    KAGE_TEMPLATE_ABANDONED, /* the maker was killed; the workplace is still there */
+    KAGE_TEMPLATE_TOO_LONG,
+};
+enum kage_template_wait kage_template_wait(const char *key, uint64_t limit_ms);
 /* Puts what was made in place; the template is then open for use. */
 int kage_template_commit(struct kage_template *t, const struct kage_plan *plan,
                          struct kage_error *err);
