@@ -71,26 +71,28 @@ static int fail_choice(const struct kage_job *job, struct kage_error *err)
     return -1;
 }
 
-static int plan_specs(const struct kage_job *job, struct kage_spec *first, struct kage_plans *ret,
-                      struct kage_error *err)
+/* Adds a plan for each of the spec's jobs that is asked for. */
+static int plan_jobs(const struct kage_job *job, struct kage_spec *first, struct host *host,
+                     struct kage_plans *ret, struct kage_error *err)
 {
-    struct host host = {0};
     size_t n = 0;
     int r = 0;
 
     for (const struct kage_spec *s = first; s; s = s->next_job)
         n++;
-    ret->items = kage_alloc(n * sizeof(*ret->items));
+    ret->items = kage_realloc(ret->items, (ret->n + n) * sizeof(*ret->items));
     for (struct kage_spec *s = first; s && r == 0; s = s->next_job) {
         if (!kage_choices_match(s->matrix, s->n_matrix, job->choices, job->n_choices))
             continue;
-        r = plan_spec(job, s, &host, &ret->items[ret->n], err);
+        r = plan_spec(job, s, host, &ret->items[ret->n], err);
         ret->n += r == 0;
     }
-    if (r == 0 && ret->n == 0)
-        r = fail_choice(job, err);
-    if (host.known)
-        kage_host_facts_done(&host.facts);
+    /* The location borrows its file name from the spec, which ends before the error does. */
+    if (r < 0 && err->loc.file) {
+        if (err->loc.line > 0)
+            kage_error_wrap(err, "%s:%d:%d", err->loc.file, err->loc.line, err->loc.col);
+        err->loc = (struct kage_loc){0};
+    }
     return r;
 }
 
@@ -119,36 +121,75 @@ int kage_job_read_plans(const char *path, const struct kage_job *job, struct kag
     return 0;
 }
 
-int kage_job_plans(const struct kage_job *job, struct kage_plans *ret, struct kage_error *err)
+/* Reads one spec. Returns 0, 1 when it has errors, -1 when it cannot be read. */
+static int load(const struct kage_job *job, const char *path, struct kage_spec **ret,
+                struct kage_diags *diags, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *here = NULL;
+
+    if (!job->text)
+        return kage_spec_load(path, ret, diags, err);
+    here = realpath(".", NULL);
+    return kage_spec_load_text(path, here ? here : "/", job->text, strlen(job->text), ret, diags);
+}
+
+/* Reads them all, whatever is wrong with some: everything that is to be mended is told at once. */
+static int load_all(const struct kage_job *job, char *const *paths, size_t n,
+                    struct kage_spec **specs, struct kage_error *err)
 {
     struct kage_diags *diags = kage_diags_new();
-    struct kage_spec *spec = NULL;
-    struct kage_plans plans = {0};
-    KAGE_CLEANUP(kage_freep) char *here = job->text ? realpath(".", NULL) : NULL;
-    int r;
+    bool wrong = false, unread = false;
 
-    if (job->text)
-        r = kage_spec_load_text(job->spec, here ? here : "/", job->text, strlen(job->text), &spec,
-                                diags);
-    else
-        r = kage_spec_load(job->spec, &spec, diags, err);
-    if (r > 0 || job->show_warnings)
-        show_findings(diags);
-    if (r == 0)
-        r = plan_specs(job, spec, &plans, err);
-    /* The location borrows its file name from the spec, which ends here. */
-    if (r < 0 && err->loc.file) {
-        if (err->loc.line > 0)
-            kage_error_wrap(err, "%s:%d:%d", err->loc.file, err->loc.line, err->loc.col);
-        err->loc = (struct kage_loc){0};
+    for (size_t i = 0; i < n; i++) {
+        struct kage_error own = KAGE_ERROR_INIT;
+        int r = load(job, paths[i], &specs[i], diags, &own);
+
+        wrong |= r > 0;
+        if (r < 0) {
+            KAGE_CLEANUP(kage_freep)
+            char *text = unread ? kage_asprintf("%s; %s", err->message, own.message)
+                                : kage_strdup(own.message);
+
+            kage_error_set(err, own.class, "%s", text);
+            unread = true;
+        }
+        kage_error_done(&own);
     }
+    if (wrong || job->show_warnings)
+        show_findings(diags);
+    kage_diags_free(diags);
+    return unread ? -1 : wrong;
+}
+
+int kage_job_plans_of(const struct kage_job *job, char *const *paths, size_t n,
+                      struct kage_plans *ret, struct kage_error *err)
+{
+    struct kage_spec **specs = kage_alloc((n + 1) * sizeof(*specs));
+    struct kage_plans plans = {0};
+    struct host host = {0};
+    int r = load_all(job, paths, n, specs, err);
+
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = plan_jobs(job, specs[i], &host, &plans, err);
+    if (r == 0 && plans.n == 0)
+        r = fail_choice(job, err);
+    if (host.known)
+        kage_host_facts_done(&host.facts);
     if (r == 0)
         *ret = plans;
     else
         kage_plans_done(&plans);
-    kage_spec_free(spec);
-    kage_diags_free(diags);
+    for (size_t i = 0; i < n; i++)
+        kage_spec_free(specs[i]);
+    free(specs);
     return r;
+}
+
+int kage_job_plans(const struct kage_job *job, struct kage_plans *ret, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_strdup(job->spec);
+
+    return kage_job_plans_of(job, &path, 1, ret, err);
 }
 
 int kage_job_plan(const struct kage_job *job, struct kage_plan **ret, struct kage_error *err)

@@ -26,6 +26,11 @@ int kage_job_plan(const struct kage_job *job, struct kage_plan **ret, struct kag
 /* The same for every job of the spec's matrix. *ret is an empty list before. */
 int kage_job_plans(const struct kage_job *job, struct kage_plans *ret, struct kage_error *err);
 
+/* The same for `n` specs, without job->spec: all are read, and shown with what is wrong with them,
+ * before any is planned. */
+int kage_job_plans_of(const struct kage_job *job, char *const *paths, size_t n,
+                      struct kage_plans *ret, struct kage_error *err);
+
 /* Plans that were kept in a file, those that are asked for. */
 int kage_job_read_plans(const char *path, const struct kage_job *job, struct kage_plans *ret,
                         struct kage_error *err);

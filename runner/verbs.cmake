@@ -4,6 +4,9 @@ target_sources(kage-core PRIVATE
   verb_check.c verb_explain.c verb_schema.c verb_init.c
   verb_lsp.c lsp/context.c lsp/document.c lsp/features.c lsp/findings.c lsp/server.c lsp/wire.c
   help_text.c verb_completion.c verb_manual.c
+  apply/apply.c apply/fit.c apply/images.c apply/lines.c apply/pool.c apply/screen.c apply/show.c
+  apply/slot.c
+  apply/serial.c apply/spool.c apply/worker.c
   verb_plan.c verb_apply.c verb_image.c verb_template.c
   verb_exec.c verb_shell.c verb_web.c verb_cp.c verb_install.c
   verb_start.c verb_stop.c verb_ps.c verb_logs.c verb_gc.c)

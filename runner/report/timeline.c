@@ -54,21 +54,22 @@ static struct kage_span *sorted(const struct kage_timeline *t)
 
 /* ---- for people ---- */
 
-static void print_ms(uint64_t us, FILE *to)
+static void print_ms(uint64_t us, struct kage_buf *to)
 {
-    fprintf(to, "%8" PRIu64 ".%" PRIu64, us / 1000, us / 100 % 10);
+    kage_buf_addf(to, "%8" PRIu64 ".%" PRIu64, us / 1000, us / 100 % 10);
 }
 
-void kage_timeline_print(const struct kage_timeline *t, const char *title, FILE *to)
+void kage_timeline_print(const struct kage_timeline *t, const char *title, struct kage_buf *to)
 {
     KAGE_CLEANUP(kage_freep) struct kage_span *spans = sorted(t);
 
-    fprintf(to, "kage: timings of %s, in ms\n     start       took\n", title);
+    kage_buf_addf(to, "kage: timings of %s, in ms\n     start       took\n", title);
     for (size_t i = 0; i < t->n; i++) {
         print_ms(spans[i].start_us - spans[0].start_us, to);
-        fputc(' ', to);
+        kage_buf_addc(to, ' ');
         print_ms(spans[i].end_us - spans[i].start_us, to);
-        fprintf(to, "  %s%s\n", spans[i].side == KAGE_SIDE_GUEST ? "  guest: " : "", spans[i].name);
+        kage_buf_addf(to, "  %s%s\n", spans[i].side == KAGE_SIDE_GUEST ? "  guest: " : "",
+                      spans[i].name);
     }
 }
 

@@ -2,8 +2,8 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
+#include "common/base/buf.h"
 #include "common/base/error.h"
 #include "runner/plan/plan.h"
 
@@ -36,7 +36,7 @@ void kage_timeline_add(struct kage_timeline *t, enum kage_side side, const char 
 void kage_timeline_done(struct kage_timeline *t);
 
 /* A table for people: when each span began, counted from the first, and how long it took. */
-void kage_timeline_print(const struct kage_timeline *t, const char *title, FILE *to);
+void kage_timeline_print(const struct kage_timeline *t, const char *title, struct kage_buf *to);
 
 /* Writes the spans of all jobs in the Trace Event Format, which Perfetto and Chrome's tracing page
  * show. There is one result for each plan. */
