@@ -22,8 +22,7 @@ set_tests_properties(golden/formats PROPERTIES LABELS golden TIMEOUT 600)
 set_tests_properties(recall PROPERTIES LABELS "golden;long" TIMEOUT 600)
 
 # Files that mean no good; the bar is processor time, so a busy machine does not matter.
-add_test(NAME hostile/specs
-  COMMAND /usr/bin/python3 ${CMAKE_CURRENT_SOURCE_DIR}/hostile/specs.py $<TARGET_FILE:kage>)
+kage_python_test(hostile/specs hostile/specs.py $<TARGET_FILE:kage>)
 set_tests_properties(hostile/specs PROPERTIES LABELS hostile TIMEOUT 600)
 
 # Two clients of `kage lsp`; without their programs the tests say that they are skipped.
@@ -40,14 +39,3 @@ set_tests_properties(lsp/client lsp/neovim PROPERTIES LABELS golden TIMEOUT 120
 
 kage_python_test(agreement agreement/agreement.py $<TARGET_FILE:kage>)
 set_tests_properties(agreement PROPERTIES LABELS "golden;long" TIMEOUT 600)
-
-# cmake --preset fuzz, then
-# tests/fuzz_spec -dict=tests/fuzz/spec.dict CORPUS tests/golden/check
-if(KAGE_FUZZ)
-  target_compile_options(kage_flags INTERFACE -fsanitize=fuzzer-no-link)
-  target_link_options(kage_flags INTERFACE -fsanitize=fuzzer-no-link)
-  add_executable(fuzz_spec fuzz/fuzz_spec.c)
-  target_link_libraries(fuzz_spec PRIVATE kage_flags kage-core)
-  target_link_options(fuzz_spec PRIVATE -fsanitize=fuzzer)
-  set_target_properties(fuzz_spec PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-endif()

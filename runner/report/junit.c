@@ -24,6 +24,14 @@ static void add_xml(struct kage_buf *out, const char *text)
         case '"':
             kage_buf_adds(out, "&quot;");
             break;
+        case '\xef':
+            /* U+FFFE and U+FFFF: valid UTF-8, and no characters to XML, escaped or not. */
+            if (p[1] == '\xbf' && (p[2] == '\xbe' || p[2] == '\xbf')) {
+                kage_buf_addf(out, "\\u%s", p[2] == '\xbe' ? "fffe" : "ffff");
+                p += 2;
+                break;
+            }
+            /* fall through */
         default:
             kage_buf_addc(out, *p);
         }

@@ -1,16 +1,12 @@
-/* libFuzzer: any bytes as a spec. Whatever they are, loading ends, leaks nothing, and either gives
+/* Any bytes as a spec. Whatever they are, loading ends, leaks nothing, and either gives
  * a spec or says why not; every format can show it, fixes come to an end, and an editor can ask
  * what belongs at any place. */
-#include <stdint.h>
-#include <stdlib.h>
-
 #include "common/base/buf.h"
 #include "runner/check/mend.h"
 #include "runner/diag/diag.h"
 #include "runner/lsp/context.h"
 #include "runner/spec/spec.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
