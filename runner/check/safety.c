@@ -80,10 +80,18 @@ static bool is_written(const struct kage_spec_env *e, struct kage_diags *diags)
     return text && there >= n + quote && memcmp(text + quote, e->value, n) == 0;
 }
 
-static void check_env(const struct kage_spec_envs *env, struct kage_diags *diags)
+/* `job` is what a command inherits, and was judged already; both are sorted. */
+static void check_env(const struct kage_spec_envs *env, const struct kage_spec_envs *job,
+                      struct kage_diags *diags)
 {
-    for (size_t i = 0; i < env->n; i++) {
+    if (job && env->items == job->items)
+        return;
+    for (size_t i = 0, k = 0; i < env->n; i++) {
         const struct kage_spec_env *e = &env->items[i];
+        while (job && k < job->n && strcmp(job->items[k].name, e->name) < 0)
+            k++;
+        if (job && k < job->n && job->items[k].value == e->value)
+            continue;
         struct kage_span at = {e->loc, KAGE_SPAN_WORD};
         if (!e->value ||
             !(is_known_token(e->value) || (sounds_secret(e->name) && looks_random(e->value))))
@@ -176,9 +184,9 @@ static void check_timeouts(const struct kage_draft *draft, struct kage_diags *di
 
 void kage_check_safety(const struct kage_draft *draft, struct kage_diags *diags)
 {
-    check_env(&draft->env, diags);
+    check_env(&draft->env, NULL, diags);
     for (size_t i = 0; i < draft->n_commands; i++)
-        check_env(&draft->commands[i].command.env, diags);
+        check_env(&draft->commands[i].command.env, &draft->env, diags);
     check_users(draft, diags);
     check_time(draft, diags);
     check_timeouts(draft, diags);

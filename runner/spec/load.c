@@ -160,14 +160,67 @@ static struct kage_draft *copy_job(struct kage_reader *r, const struct kage_draf
 /* Values that are read for all jobs of a matrix together: a file of the largest size for each of
  * 256 jobs would keep `kage check` busy for seconds. */
 #define MAX_VALUES ((size_t)250000)
+#define MAX_TEXT ((size_t)16 * 1024 * 1024)
 
 static bool is_bounded(struct kage_reader *r, const struct kage_node *root,
                        const struct kage_matrix *matrix)
 {
-    if (matrix->n_jobs <= 1 || !r->matrix_used || root->weight <= MAX_VALUES / matrix->n_jobs)
+    size_t jobs = matrix->n_jobs;
+    if (jobs <= 1 || !r->matrix_used ||
+        (root->weight <= MAX_VALUES / jobs && root->bytes <= MAX_TEXT / jobs))
         return true;
-    kage_diags_add(r->diags, K314_TOO_MANY_JOBS, kage_node_find(root, "matrix")->key->at,
-                   "%zu jobs of a spec with %zu values are too much", matrix->n_jobs, root->weight);
+    struct kage_span at = kage_node_find(root, "matrix")->key->at;
+    if (root->weight > MAX_VALUES / jobs)
+        kage_diags_add(r->diags, K314_TOO_MANY_JOBS, at,
+                       "%zu jobs of a spec with %zu values are too much", jobs, root->weight);
+    else
+        kage_diags_add(r->diags, K314_TOO_MANY_JOBS, at,
+                       "%zu jobs of a spec with %zu KiB of text are too much", jobs,
+                       root->bytes / 1024);
+    return false;
+}
+
+/* In a plan each command of each job has its environment with it: a file of the largest size could
+ * become gigabytes. */
+#define MAX_PLAN ((size_t)32 * 1024 * 1024)
+#define PLAN_OF_COMMAND 512 /* what a command takes besides its texts */
+
+static size_t env_size(const struct kage_spec_envs *env)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < env->n; i++)
+        n += (env->items[i].name ? strlen(env->items[i].name) : 0) + 6 +
+             (env->items[i].value ? strlen(env->items[i].value) : 0);
+    return n;
+}
+
+static size_t plan_size(const struct kage_draft *draft)
+{
+    size_t all = 0, common = env_size(&draft->env);
+    for (size_t i = 0; i < draft->n_commands; i++) {
+        const struct kage_spec_command *c = &draft->commands[i].command;
+        all += PLAN_OF_COMMAND + (c->run ? strlen(c->run) : 0);
+        for (size_t k = 0; k < c->n_argv; k++)
+            all += c->argv[k] ? strlen(c->argv[k]) : 0;
+        all += c->env.items == draft->env.items ? common : env_size(&c->env);
+    }
+    return all;
+}
+
+/* Counts one more job; false when they have become too much. */
+static bool is_plannable(struct kage_reader *r, const struct kage_draft *draft, size_t jobs,
+                         size_t *sum)
+{
+    size_t one = plan_size(draft);
+    *sum += one;
+    if (*sum <= MAX_PLAN)
+        return true;
+    struct kage_finding *f =
+        kage_diags_add(r->diags, K112_TOO_BIG, draft->commands_at,
+                       "a plan of %zu %s, %zu commands each, would be larger than 32 MiB", jobs,
+                       jobs == 1 ? "job" : "jobs", draft->n_commands);
+    kage_finding_help(f, "every command gets the whole environment: put what is long into a file "
+                         "of a share");
     return false;
 }
 
@@ -179,6 +232,7 @@ static struct kage_draft *read_jobs(struct kage_reader *r, const char *file, con
     struct kage_draft *first = NULL;
     struct kage_spec **link = NULL;
     struct kage_matrix matrix;
+    size_t planned = 0;
     if (!root)
         return NULL;
     r->host_env = value_of(root, "host-env");
@@ -196,7 +250,8 @@ static struct kage_draft *read_jobs(struct kage_reader *r, const char *file, con
         link = &draft->spec.next_job;
         first = first ? first : draft;
         kage_resolve_lists(r, draft);
-        if (i == 0 && !is_bounded(r, root, &matrix))
+        if ((i == 0 && !is_bounded(r, root, &matrix)) ||
+            !is_plannable(r, draft, matrix.n_jobs, &planned))
             break;
     }
     return first;

@@ -43,7 +43,8 @@ struct builder {
     size_t depth;
     struct anchor anchors[KAGE_YAML_MAX_ANCHORS];
     size_t n_anchors;
-    size_t nodes; /* so far, aliases written out */
+    size_t nodes;       /* so far, aliases written out */
+    size_t alias_bytes; /* what aliases stand for, so far */
     struct kage_node *root;
     bool giving_up;
 };
@@ -79,6 +80,18 @@ static void count_nodes(struct builder *b, size_t n, const struct kage_span *at,
                        "more than 10,000 nodes once aliases are expanded");
     else
         kage_diags_add(b->diags, K112_TOO_BIG, *at, "more than 10,000 nodes");
+}
+
+/* A file of the largest size may hold one long text and three thousand aliases of it. */
+static void count_alias(struct builder *b, const struct kage_node *node, const struct kage_span *at)
+{
+    count_nodes(b, node->weight, at, true);
+    b->alias_bytes += node->bytes;
+    if (b->alias_bytes <= KAGE_YAML_MAX_BYTES || b->giving_up)
+        return;
+    b->giving_up = true;
+    kage_diags_add(b->diags, K108_EXPANSION, *at,
+                   "aliases stand for more than 1 MiB of text in all");
 }
 
 static void report_empty_key(struct builder *b, struct kage_node *key)
@@ -137,6 +150,7 @@ static void place_in_map(struct builder *b, struct frame *top, struct kage_node 
     map->pairs = kage_arena_push(b->arena, map->pairs, map->n, sizeof(*map->pairs));
     map->pairs[map->n++] = (struct kage_pair){key, node};
     map->weight += node->weight + 1;
+    map->bytes += node->bytes + key->len;
 }
 
 static void place(struct builder *b, struct kage_node *node, bool alias)
@@ -154,6 +168,7 @@ static void place(struct builder *b, struct kage_node *node, bool alias)
     list->items = kage_arena_push(b->arena, list->items, list->n, sizeof(struct kage_node *));
     list->items[list->n++] = node;
     list->weight += node->weight;
+    list->bytes += node->bytes;
 }
 
 static struct anchor *find_anchor(struct builder *b, const char *name)
@@ -234,7 +249,7 @@ static void on_alias(struct builder *b, const yaml_event_t *event)
     const char *shown = kage_diags_show(b->diags, name, strlen(name));
     if (anchor && !anchor->open) {
         anchor->used = true;
-        count_nodes(b, anchor->node->weight, &at, true);
+        count_alias(b, anchor->node, &at);
         place(b, anchor->node, true);
         return;
     }
@@ -267,7 +282,7 @@ static void on_scalar(struct builder *b, const yaml_event_t *event)
     struct kage_node *node = new_node(b, KAGE_NODE_SCALAR, event);
     const char *value = (const char *)event->data.scalar.value;
     node->style = style_of(event->data.scalar.style);
-    node->len = event->data.scalar.length;
+    node->len = node->bytes = event->data.scalar.length;
     node->text = kage_arena_strndup(b->arena, value, node->len);
     size_t chars = 0;
     for (size_t i = 0; i < node->len; i++)

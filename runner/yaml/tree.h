@@ -31,6 +31,7 @@ struct kage_node {
     struct kage_pair *pairs;  /* map, every key once */
     size_t n;
     size_t weight; /* nodes in it with aliases written out */
+    size_t bytes;  /* of the texts and keys in it, likewise */
 };
 
 #define KAGE_YAML_MAX_BYTES ((size_t)1024 * 1024)

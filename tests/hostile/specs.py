@@ -33,6 +33,20 @@ def hostile():
     yield "alias bomb", HEAD + bomb(10, 60) + TAIL
     yield "wide alias bomb", HEAD + bomb(900, 10) + TAIL
     yield "alias bomb in use", HEAD + bomb(10, 8) + b"commands: *a7\n"
+    long = b"y" * 900000
+    yield "a long text 3000 times", HEAD + b"x-a: &a \"" + long + b"\"\ncommands:\n" + b"- {run: *a}\n" * 3000
+    yield "a long value 1000 times", HEAD + b"x-a: &a \"" + long[:120000] + b"\"\nenv: {" \
+        + b",".join(b"V%d: *a" % i for i in range(1000)) + b"}\ncommands:\n" + b"- {run: a}\n" * 2000
+    variables = b"env:\n" + b"".join(b"  V%d: %s\n" % (i, b"x" * 380) for i in range(2300))
+    yield "all variables for 1000 commands", HEAD + variables + b"commands:\n" + b"- run: a\n" * 1000
+    yield "and each one of its own", HEAD + variables + b"commands:\n" + b"- {run: a, env: {A: b}}\n" * 800
+    matrix = b"matrix: {a: [%s], b: [%s]}\n" % ((b",".join(b"%d" % i for i in range(16)),) * 2)
+    yield "256 jobs of 1000 commands", HEAD + matrix + b"commands:\n" + b"- run: a\n" * 1000
+    yield "256 different jobs of 1000 commands", HEAD + matrix + b"commands:\n" \
+        + b"- {run: a, env: {A: \"${matrix.a}\"}}\n" * 1000
+    yield "256 different jobs of 1 MiB", HEAD + matrix + b"env: {A: \"${matrix.a}\"}\ncommands:\n" \
+        + (b"- run: \"" + long[:130000] + b"\"\n") * 7
+    yield "256 jobs of 1 MiB", HEAD + matrix + b"commands:\n" + (b"- run: \"" + long[:130000] + b"\"\n") * 7
     yield "merge keys", HEAD + b"x-a: &a {b: 1}\n" + b"env: {<<: [" + b"*a," * 5000 + b"]}\n" + TAIL
     yield "5000 aliases", HEAD + b"x-a: &a b\ncommands:\n" + b"- exec: [*a, *a]\n" * 1600
     yield "anchors", HEAD + b"".join(b"x-%d: &a%d 1\n" % (i, i) for i in range(9000)) + TAIL

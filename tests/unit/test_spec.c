@@ -453,6 +453,52 @@ static void hostile_specs_are_quick(void **state)
     }
 }
 
+/* What a small file would become, written out. */
+static void what_would_grow_is_refused(void **state)
+{
+    struct kage_buf env = {0}, text = {0};
+    kage_buf_adds(&env, HEAD "env:\n");
+    for (int i = 0; i < 100; i++)
+        kage_buf_addf(&env, "  V%d: %0350d\n", i, 7);
+    static const struct {
+        int commands;
+        const char *more;
+        int want;
+    } cases[] = {
+        {800, "", 0},
+        {1000, "", 1},
+        {3,
+         "matrix: {a: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16], b: [1,2,3,4,5,6,7,8,9,10,11,12]}\n",
+         0},
+        {5,
+         "matrix: {a: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16], b: [1,2,3,4,5,6,7,8,9,10,11,12]}\n",
+         1},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *commands = repeat("commands:\n", "- exec: [a]\n", (size_t)cases[i].commands, "");
+        kage_buf_add(&text, env.data, env.len);
+        kage_buf_adds(&text, cases[i].more);
+        kage_buf_adds(&text, commands);
+        struct kage_diags *own = kage_diags_new();
+        struct kage_spec *spec = NULL;
+        int r = kage_spec_load_text("g.yaml", "/", text.data, text.len, &spec, own);
+        assert_int_equal(r, cases[i].want);
+        size_t n;
+        struct kage_finding *const *list = kage_diags_list(own, &n);
+        if (cases[i].want) {
+            assert_int_equal(list[0]->code, K112_TOO_BIG);
+            assert_non_null(strstr(list[0]->message, "larger than 32 MiB"));
+            assert_int_equal(list[0]->at.loc.col, 1);
+        }
+        kage_spec_free(spec);
+        kage_diags_free(own);
+        free(commands);
+        kage_buf_consume(&text, text.len);
+    }
+    kage_buf_done(&text);
+    kage_buf_done(&env);
+}
+
 /* The table itself. */
 static void table_is_sound(void **state)
 {
@@ -660,6 +706,7 @@ int main(void)
         TEST(jobs_that_are_alike_are_copies),
         TEST(outcome_is_resolved),
         cmocka_unit_test(hostile_specs_are_quick),
+        cmocka_unit_test(what_would_grow_is_refused),
         cmocka_unit_test(table_is_sound),
         cmocka_unit_test(forms_agree_with_their_regex),
         cmocka_unit_test(units),

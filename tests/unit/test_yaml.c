@@ -214,6 +214,27 @@ static void empty_files_have_no_root(void **state)
     }
 }
 
+/* One long text, and aliases of it. */
+static void aliases_of_text_are_limited(void **state)
+{
+    struct kage_buf text = {0};
+    kage_buf_addf(&text, "a: &a \"%0100000d\"\nb: [", 7);
+    for (int i = 0; i < 10; i++)
+        kage_buf_adds(&text, "*a, ");
+    kage_buf_adds(&text, "]\n");
+    struct parsed p = parse(text.data);
+    assert_non_null(p.root);
+    assert_int_equal(p.root->bytes, 1100002);
+    done(&p);
+    kage_buf_adds(&text, "c: *a\n");
+    p = parse(text.data);
+    assert_null(p.root);
+    assert_int_equal(only_finding(&p)->code, K108_EXPANSION);
+    assert_int_equal(only_finding(&p)->at.loc.line, 3);
+    done(&p);
+    kage_buf_done(&text);
+}
+
 /* None of these may take time that grows faster than the file. */
 static void hostile_files_are_quick(void **state)
 {
@@ -359,6 +380,7 @@ int main(void)
         cmocka_unit_test(nodes_are_limited),
         cmocka_unit_test(size_is_limited),
         cmocka_unit_test(empty_files_have_no_root),
+        cmocka_unit_test(aliases_of_text_are_limited),
         cmocka_unit_test(hostile_files_are_quick),
         cmocka_unit_test(scalars_resolve_as_in_core_schema),
         cmocka_unit_test(old_yaml_is_recognised),
