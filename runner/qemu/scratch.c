@@ -23,8 +23,13 @@
 static const char *const programs[] = {"/usr/sbin/mke2fs", "/sbin/mke2fs",
                                        "/usr/local/sbin/mke2fs"};
 
-static int format(int fd, struct kage_error *err)
+/* What the child opens the disk by anew: well above the descriptors that kage_builder_run() gives
+ * its child. */
+#define CHILD_FD_MIN 10
+
+static int format(int disk, struct kage_error *err)
 {
+    KAGE_CLEANUP(kage_closep) int fd = fcntl(disk, F_DUPFD, CHILD_FD_MIN);
     KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("/proc/self/fd/%d", fd);
     const char *argv[] = {NULL, "-q",     "-F", "-t",     "ext4", "-b",  "4096", "-m", "0",
                           "-O", FEATURES, "-U", IDENTITY, "-E",   EXTRA, path,   NULL};
@@ -36,22 +41,26 @@ static int format(int fd, struct kage_error *err)
     if (!argv[0])
         return kage_error_set(err, KAGE_CLASS_HOST,
                               "a scratch disk needs mke2fs, which is not there; install e2fsprogs");
-    /* The child opens it anew through its own descriptor. */
-    fcntl(fd, F_SETFD, 0);
+    if (fd < 0)
+        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot hand the scratch disk over");
     r = kage_builder_run(argv, NULL, NULL, err);
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
     if (r < 0 && err && err->class == KAGE_CLASS_IMAGE)
         err->class = KAGE_CLASS_HOST;
     return r < 0 ? kage_error_wrap(err, "cannot make the file system of the scratch disk") : 0;
 }
 
-int kage_scratch_make(uint64_t size, int *ret_fd, struct kage_error *err)
+const char *kage_scratch_folder(void)
 {
     const char *folder = getenv("TMPDIR");
+
+    return folder && *folder == '/' ? folder : "/var/tmp";
+}
+
+int kage_scratch_make(uint64_t size, int *ret_fd, struct kage_error *err)
+{
+    const char *folder = kage_scratch_folder();
     KAGE_CLEANUP(kage_closep) int fd = -1;
 
-    if (!folder || *folder != '/')
-        folder = "/var/tmp";
     fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make the scratch disk in %s",
