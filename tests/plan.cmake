@@ -1,6 +1,7 @@
 kage_unit_test(plan kage-core)
 kage_unit_test(plan_file kage-core)
 kage_unit_test(host kage-core)
+kage_unit_test(capacity kage-core)
 
 add_test(NAME golden/plan
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/plan/run $<TARGET_FILE:kage>)

@@ -14,7 +14,7 @@ struct kage_child {
     int status;     /* as waitpid() gives it */
 };
 
-#define KAGE_CHILD_OUTPUT 16384u
+#define KAGE_CHILD_OUTPUT 131072u
 
 /*
  * Runs argv[0] (looked up in PATH) with an empty standard input, no descriptors

@@ -9,6 +9,7 @@
 #include "runner/host/qemu_program.h"
 #include "runner/plan/parts.h"
 #include "runner/plan/strict_json.h"
+#include "runner/spec/units.h"
 
 static int read_uname(struct kage_host_facts *facts, struct kage_error *err)
 {
@@ -68,6 +69,35 @@ static void read_accelerators(struct kage_json_obj *o, struct kage_host_facts *f
     }
 }
 
+static void read_lacks(struct kage_json_obj *o, struct kage_host_facts *facts)
+{
+    struct kage_buf text = {0};
+    const struct cJSON *list;
+
+    if (!kage_json_has(o, "qemu_lacks"))
+        return;
+    list = kage_json_list(o, "qemu_lacks");
+    for (const struct cJSON *i = NULL; list && (i = kage_json_list_next(list, i));) {
+        const char *word = kage_json_item_str(i);
+
+        if (!word || *word != '-')
+            kage_json_fail(o, "qemu_lacks", "must hold options such as \"-device virtio-9p-pci\"");
+        else
+            kage_buf_addf(&text, "%s\n", word);
+    }
+    facts->qemu_lacks = kage_buf_take(&text);
+}
+
+static uint64_t read_size(struct kage_json_obj *o, const char *key)
+{
+    KAGE_CLEANUP(kage_freep) char *text = kage_json_str(o, key, false);
+    uint64_t size = 0;
+
+    if (text && (!kage_parse_size(text, &size) || !size))
+        kage_json_fail(o, key, "must be a size such as \"8GiB\"");
+    return size;
+}
+
 static void read_facts(struct kage_json_obj *o, struct kage_host_facts *facts)
 {
     KAGE_CLEANUP(kage_freep) char *arch = kage_json_str(o, "arch", true);
@@ -80,6 +110,11 @@ static void read_facts(struct kage_json_obj *o, struct kage_host_facts *facts)
     facts->kvm_why = kage_json_str(o, "kvm_why", false);
     facts->hvf_why = kage_json_str(o, "hvf_why", false);
     read_accelerators(o, facts);
+    read_lacks(o, facts);
+    facts->capacity.cpus = (unsigned)kage_json_u64(o, "cpus", 1, 65536, 0);
+    facts->capacity.memory = read_size(o, "memory");
+    facts->capacity.memory_free = read_size(o, "memory_free");
+    facts->capacity.disk_free = read_size(o, "disk_free");
     if (o->failed)
         return;
     if (strcmp(facts->os, "linux") != 0 && strcmp(facts->os, "macos") != 0)
@@ -103,7 +138,9 @@ int kage_host_read(const char *path, struct kage_host_facts *ret, struct kage_er
 
     if (kage_json_load(path, &root, err) < 0)
         return -1;
-    o = kage_json_open(root, "", "os arch qemu qemu_version qboot accelerators kvm_why hvf_why",
+    o = kage_json_open(root, "",
+                       "os arch qemu qemu_version qboot accelerators kvm_why hvf_why qemu_lacks "
+                       "cpus memory memory_free disk_free",
                        err);
     read_facts(&o, &facts);
     kage_json_free(root);
@@ -121,4 +158,5 @@ void kage_host_facts_done(struct kage_host_facts *facts)
     kage_freep(&facts->qemu);
     kage_freep(&facts->kvm_why);
     kage_freep(&facts->hvf_why);
+    kage_freep(&facts->qemu_lacks);
 }

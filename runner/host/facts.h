@@ -3,6 +3,7 @@
 #include <stdbool.h>
 
 #include "common/base/error.h"
+#include "runner/host/capacity.h"
 #include "runner/spec/spec.h"
 
 /*
@@ -18,6 +19,10 @@ struct kage_host_facts {
     bool qboot;              /* QEMU's data folder has qboot.rom, a firmware quicker than SeaBIOS */
     bool kvm, hvf;           /* a probe guest has booted on it */
     char *kvm_why, *hvf_why; /* when not: a clause such as "/dev/kvm is absent"; may be NULL */
+    /* What `kage check --host` asks for besides. */
+    char
+        *qemu_lacks; /* of the parts that plans name: "-device virtio-9p-pci\n…"; NULL: not asked */
+    struct kage_host_capacity capacity; /* zeros: not asked */
 };
 
 /* Looks at this machine. needs_qemu false skips starting QEMU for its version (kept in the cache
@@ -27,7 +32,8 @@ int kage_host_probe(enum kage_arch guest_arch, enum kage_accel accel, struct kag
                     struct kage_error *err);
 
 /* Reads {"os","arch","qemu","qemu_version":"7.2.22","qboot":true,"accelerators":["tcg","kvm"],
- * "kvm_why","hvf_why"}; os, arch and accelerators must be there. */
+ * "kvm_why","hvf_why","qemu_lacks":["-device virtio-9p-pci"],"cpus":2,"memory":"8GiB",
+ * "memory_free":"4GiB","disk_free":"20GiB"}; os, arch and accelerators must be there. */
 int kage_host_read(const char *path, struct kage_host_facts *ret, struct kage_error *err);
 
 void kage_host_facts_done(struct kage_host_facts *facts);

@@ -65,6 +65,13 @@ static const struct option *find_option(const char *flag)
     return NULL;
 }
 
+const char *kage_cmdline_words(const char *flag)
+{
+    const struct option *o = find_option(flag);
+
+    return o ? o->first : NULL;
+}
+
 /* Is word[0..len) one of the words of `list`? *after_bar tells on which side of '|' it stood. */
 static bool in_list(const char *list, const char *word, size_t len, bool *after_bar)
 {

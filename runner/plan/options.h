@@ -70,6 +70,10 @@ int kage_cmdline_end(struct kage_cmdline *c, struct kage_plan *plan);
 /* Is the argument after this one its value? */
 bool kage_cmdline_takes_value(const char *flag);
 
+/* The words that may come first in an option's value ("virtio-net-pci virtio-9p-pci …"); NULL if
+ * there are none. Static storage. */
+const char *kage_cmdline_words(const char *flag);
+
 /* Checks a whole command line against the table; err says which argument is wrong. */
 int kage_cmdline_check(const struct kage_plan_arg *args, size_t n, struct kage_error *err);
 

@@ -11,6 +11,11 @@ struct kage_loc kage_plan_loc(const struct kage_plan *plan, struct kage_loc loc)
 int kage_plan_accel(const struct kage_spec *spec, const struct kage_host_facts *facts,
                     struct kage_plan *plan, struct kage_error *err);
 
+/* Why the accelerator of this kind of host cannot run a guest of `guest`; NULL when it can. Owned.
+ */
+char *kage_plan_accel_obstacle(const struct kage_host_facts *facts, enum kage_arch guest,
+                               enum kage_accel accel);
+
 /* The QEMU program and its arguments. Needs arch, accel and shares. */
 int kage_plan_qemu(const struct kage_spec *spec, const struct kage_host_facts *facts,
                    struct kage_plan *plan, struct kage_error *err);

@@ -156,9 +156,8 @@ static int fail_accel(const struct kage_spec *spec, const struct kage_plan *plan
     return -1;
 }
 
-/* Why the accelerator of this kind of host cannot run the guest; NULL when it can. Owned. */
-static char *accel_obstacle(const struct kage_host_facts *facts, enum kage_arch guest,
-                            enum kage_accel accel)
+char *kage_plan_accel_obstacle(const struct kage_host_facts *facts, enum kage_arch guest,
+                               enum kage_accel accel)
 {
     const char *why = accel == KAGE_ACCEL_HVF ? facts->hvf_why : facts->kvm_why;
 
@@ -181,7 +180,7 @@ int kage_plan_accel(const struct kage_spec *spec, const struct kage_host_facts *
     if (wanted == KAGE_ACCEL_TCG)
         return 0;
     if (wanted == KAGE_ACCEL_AUTO) {
-        why = accel_obstacle(facts, plan->arch, native);
+        why = kage_plan_accel_obstacle(facts, plan->arch, native);
         plan->accel = why ? KAGE_ACCEL_TCG : native;
         if (why)
             plan->accel_note = kage_asprintf("not %s: %s", kage_accel_name(native), why);
@@ -191,7 +190,7 @@ int kage_plan_accel(const struct kage_spec *spec, const struct kage_host_facts *
         return fail_accel(
             spec, plan, wanted == KAGE_ACCEL_KVM ? "KVM is part of Linux" : "HVF is part of macOS",
             err);
-    why = accel_obstacle(facts, plan->arch, wanted);
+    why = kage_plan_accel_obstacle(facts, plan->arch, wanted);
     return why ? fail_accel(spec, plan, why, err) : 0;
 }
 
