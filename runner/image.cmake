@@ -3,7 +3,7 @@ pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 
 target_sources(kage-core PRIVATE
   image/builder.c image/built.c image/digest.c image/download.c image/image.c image/kernel.c
-  image/manifest.c image/progress.c image/remote.c image/rootfs.c image/store.c image/tiny.c
+  image/look.c image/manifest.c image/progress.c image/remote.c image/rootfs.c image/store.c image/tiny.c
   image/verified.c)
 target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
 # Only its headers: it is opened when it is first used (lazy/).

@@ -176,7 +176,7 @@ static void list_recipes(const char *folder, struct kage_buf *out)
     free(entries);
 }
 
-static int require_recipe(const char *name, struct kage_error *err)
+int kage_built_require_recipe(const char *name, struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *shown = kage_printable(name, strlen(name));
     KAGE_CLEANUP(kage_freep) char *folder = NULL, *file = NULL;
@@ -218,7 +218,7 @@ char *kage_built_resolve(struct kage_store *store, const char *name, kage_image_
         kage_store_touch(folder);
         return folder;
     }
-    if (require_recipe(order.name, err) < 0)
+    if (kage_built_require_recipe(order.name, err) < 0)
         return NULL;
     return kage_built_build(store, &order, progress, user, manifest, err);
 }

@@ -36,6 +36,9 @@ char *kage_built_build(struct kage_store *store, const struct kage_built_order *
                        kage_image_progress *progress, void *user, struct kage_manifest *manifest,
                        struct kage_error *err);
 
+/* Whether kage has a recipe of that (full) name; err says which it has. */
+int kage_built_require_recipe(const char *name, struct kage_error *err);
+
 /* Finds the image, or builds it if kage has a recipe of that name. */
 char *kage_built_resolve(struct kage_store *store, const char *name, kage_image_progress *progress,
                          void *user, struct kage_manifest *manifest, struct kage_error *err);

@@ -11,6 +11,7 @@
 #include "runner/image/built.h"
 #include "runner/image/digest.h"
 #include "runner/image/kernel.h"
+#include "runner/image/parts.h"
 #include "runner/image/remote.h"
 #include "runner/image/rootfs.h"
 #include "runner/image/store.h"
@@ -24,9 +25,9 @@ struct request {
     void *user;
 };
 
-/* A regular file that this user can read. What the name leads to may change until QEMU opens it;
- * that only ever concerns files the user named. */
-static int require_file(const char *what, const char *path, struct kage_error *err)
+/* What the name leads to may change until QEMU opens it; that only ever concerns files the user
+ * named. */
+int kage_image_require_file(const char *what, const char *path, struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *text = kage_printable(path, strlen(path));
     /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
@@ -42,7 +43,7 @@ static int require_file(const char *what, const char *path, struct kage_error *e
 }
 
 /* tiny holds the vmd that was built with this kage, for the architecture it was built for. */
-static int require_own_arch(enum kage_arch arch, struct kage_error *err)
+int kage_image_require_own_arch(enum kage_arch arch, struct kage_error *err)
 {
 #if defined __x86_64__
     const enum kage_arch own = KAGE_ARCH_X86_64;
@@ -64,7 +65,7 @@ static int find_tiny(const struct request *r, struct kage_store *store,
 {
     KAGE_CLEANUP(kage_freep) char *folder = NULL;
 
-    if (require_own_arch(r->arch, err) < 0)
+    if (kage_image_require_own_arch(r->arch, err) < 0)
         return -1;
     folder = kage_tiny_resolve(store, false, r->progress, r->user, manifest, err);
     if (!folder)
@@ -96,7 +97,7 @@ static int choose_initrd(const struct request *r, struct kage_store *store,
     int result;
 
     if (r->image->initrd) {
-        if (require_file("initrd", r->image->initrd, err) < 0)
+        if (kage_image_require_file("initrd", r->image->initrd, err) < 0)
             return -1;
         files->initrd = kage_strdup(r->image->initrd);
         return kage_sha256_file(files->initrd, sha256, err);
@@ -116,7 +117,7 @@ static int resolve_kernel(const struct request *r, struct kage_store *store,
 {
     char kernel_sha256[KAGE_SHA256_HEX + 1], initrd_sha256[KAGE_SHA256_HEX + 1];
 
-    if (require_file("kernel", r->image->kernel, err) < 0 ||
+    if (kage_image_require_file("kernel", r->image->kernel, err) < 0 ||
         choose_initrd(r, store, files, initrd_sha256, err) < 0 ||
         kage_sha256_file(r->image->kernel, kernel_sha256, err) < 0)
         return -1;
@@ -140,15 +141,14 @@ static int use_rootfs(const char *path, struct kage_image_files *files, struct k
     return 0;
 }
 
-static int require_digest(const struct kage_spec_image *image, const struct kage_image_files *files,
-                          struct kage_error *err)
+int kage_image_require_digest(const char *digest, const char *path, int fd, struct kage_error *err)
 {
-    KAGE_CLEANUP(kage_freep) char *name = kage_printable(files->rootfs, strlen(files->rootfs));
+    KAGE_CLEANUP(kage_freep) char *name = kage_printable(path, strlen(path));
     char hex[KAGE_SHA256_HEX + 1];
 
-    if (kage_sha256_fd(files->rootfs_fd, name, hex, err) < 0)
+    if (kage_sha256_fd(fd, name, hex, err) < 0)
         return -1;
-    if (!strncmp(image->digest, "sha256:", 7) && !strcmp(image->digest + 7, hex))
+    if (!strncmp(digest, "sha256:", 7) && !strcmp(digest + 7, hex))
         return 0;
     return kage_error_set(err, KAGE_CLASS_IMAGE,
                           "'%s' does not have the digest the spec gives: it has sha256:%s", name,
@@ -219,7 +219,8 @@ static int resolve(const struct request *r, struct kage_store *store,
     case KAGE_IMAGE_PATH:
         result = use_rootfs(r->image->path, files, err);
         if (result == 0 && r->image->digest)
-            result = require_digest(r->image, files, err);
+            result =
+                kage_image_require_digest(r->image->digest, files->rootfs, files->rootfs_fd, err);
         break;
     case KAGE_IMAGE_URL:
         return resolve_url(r, store, files, err);

@@ -98,6 +98,19 @@ int kage_kernel_kind(const char *path, enum kage_kernel_kind *ret, struct kage_e
     return 0;
 }
 
+int kage_kernel_require(const char *path, enum kage_arch arch, enum kage_kernel_kind *ret,
+                        struct kage_error *err)
+{
+    if (kage_kernel_kind(path, ret, err) < 0)
+        return -1;
+    if (*ret != KAGE_KERNEL_ELF || arch == KAGE_ARCH_AARCH64)
+        return 0;
+    return kage_error_set(err, KAGE_CLASS_IMAGE,
+                          "the kernel %s is an ELF file without a PVH entry point (it was built "
+                          "without CONFIG_PVH); give its bzImage instead",
+                          path);
+}
+
 /* Leaves KERNELS/DIGEST/kernel behind; empty if this kernel has no other form to offer. */
 static int unpack(struct kage_store *store, const char *path, const char *folder,
                   kage_image_progress *progress, void *user, struct kage_error *err)
@@ -156,15 +169,8 @@ char *kage_kernel_prepare(struct kage_store *store, const char *path, enum kage_
     bool empty = true;
     int r = 0;
 
-    if (kage_kernel_kind(path, &kind, err) < 0)
+    if (kage_kernel_require(path, arch, &kind, err) < 0)
         return NULL;
-    if (kind == KAGE_KERNEL_ELF && arch != KAGE_ARCH_AARCH64) {
-        kage_error_set(err, KAGE_CLASS_IMAGE,
-                       "the kernel %s is an ELF file without a PVH entry point (it was built "
-                       "without CONFIG_PVH); give its bzImage instead",
-                       path);
-        return NULL;
-    }
     if (kind != KAGE_KERNEL_BZIMAGE)
         return kage_strdup(path);
     if (!usable(unpacked, &empty)) {

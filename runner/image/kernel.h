@@ -17,6 +17,10 @@ enum kage_kernel_kind {
 /* What kind of kernel `path` is, by its first bytes and its ELF notes. */
 int kage_kernel_kind(const char *path, enum kage_kernel_kind *ret, struct kage_error *err);
 
+/* The same for a kernel that is to boot a guest of `arch`: refuses what cannot be booted. */
+int kage_kernel_require(const char *path, enum kage_arch arch, enum kage_kernel_kind *ret,
+                        struct kage_error *err);
+
 /* The form of the user's kernel that boots fastest: a bzImage is unpacked into the store, once per
  * content, if what is in it can be entered by PVH. Owned; NULL with err set. */
 char *kage_kernel_prepare(struct kage_store *store, const char *path, enum kage_arch arch,

@@ -52,12 +52,10 @@ static int make_parents(const char *path, struct kage_error *err)
 }
 
 /* A folder of ours alone: what it holds is booted as the user's own. */
-static int make_private(const char *path, struct kage_error *err)
+static int require_private(const char *path, struct kage_error *err)
 {
     struct stat st;
 
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot make the folder %s", path);
     if (stat(path, &st) < 0)
         return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot look at %s", path);
     if (!S_ISDIR(st.st_mode))
@@ -67,27 +65,81 @@ static int make_private(const char *path, struct kage_error *err)
                               "the folder %s belongs to another user (uid %u), so what it holds "
                               "cannot be trusted; set XDG_CACHE_HOME to a folder of your own",
                               path, st.st_uid);
-    if ((st.st_mode & 077) && chmod(path, 0700) < 0)
+    return 0;
+}
+
+static int make_private(const char *path, struct kage_error *err)
+{
+    struct stat st;
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot make the folder %s", path);
+    if (require_private(path, err) < 0)
+        return -1;
+    if (stat(path, &st) == 0 && (st.st_mode & 077) && chmod(path, 0700) < 0)
         return kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot make %s private", path);
+    return 0;
+}
+
+static int name_folders(struct kage_store *ret, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *root = cache_folder();
+
+    *ret = (struct kage_store)KAGE_STORE_INIT;
+    if (!root)
+        return kage_error_set(err, KAGE_CLASS_IMAGE,
+                              "no folder for cached images: set HOME or XDG_CACHE_HOME");
+    ret->root = kage_strdup(root);
+    ret->images = kage_asprintf("%s/images", root);
+    ret->parts = kage_asprintf("%s/parts", root);
+    ret->kernels = kage_asprintf("%s/kernels", root);
+    ret->downloads = kage_asprintf("%s/downloads", root);
+    ret->lock_path = kage_asprintf("%s/lock", root);
     return 0;
 }
 
 int kage_store_open(struct kage_store *ret, struct kage_error *err)
 {
-    KAGE_CLEANUP(kage_freep) char *root = cache_folder();
-    struct kage_store store = KAGE_STORE_INIT;
+    struct kage_store store;
 
-    if (!root)
-        return kage_error_set(err, KAGE_CLASS_IMAGE,
-                              "no folder for cached images: set HOME or XDG_CACHE_HOME");
-    store.images = kage_asprintf("%s/images", root);
-    store.parts = kage_asprintf("%s/parts", root);
-    store.kernels = kage_asprintf("%s/kernels", root);
-    store.downloads = kage_asprintf("%s/downloads", root);
-    store.lock_path = kage_asprintf("%s/lock", root);
-    if (make_parents(root, err) < 0 || make_private(root, err) < 0 ||
+    if (name_folders(&store, err) < 0)
+        return -1;
+    if (make_parents(store.root, err) < 0 || make_private(store.root, err) < 0 ||
         make_private(store.images, err) < 0 || make_private(store.parts, err) < 0 ||
         make_private(store.kernels, err) < 0 || make_private(store.downloads, err) < 0) {
+        kage_store_done(&store);
+        return -1;
+    }
+    *ret = store;
+    return 0;
+}
+
+char *kage_store_deepest(const char *path)
+{
+    char *part = kage_strdup(path);
+
+    while (access(part, F_OK) < 0) {
+        char *slash = strrchr(part, '/');
+
+        slash[slash == part ? 1 : 0] = '\0';
+    }
+    return part;
+}
+
+int kage_store_look(struct kage_store *ret, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_freep) char *there = NULL;
+    struct kage_store store;
+    int r = 0;
+
+    if (name_folders(&store, err) < 0)
+        return -1;
+    there = kage_store_deepest(store.root);
+    if (strcmp(there, store.root) == 0)
+        r = require_private(store.root, err);
+    if (r == 0 && access(there, W_OK | X_OK) < 0)
+        r = kage_error_errno(err, KAGE_CLASS_IMAGE, errno, "cannot make folders in %s", there);
+    if (r < 0) {
         kage_store_done(&store);
         return -1;
     }
@@ -113,6 +165,7 @@ char *kage_cache_folder(const char *name, struct kage_error *err)
 void kage_store_done(struct kage_store *store)
 {
     kage_store_unlock(store);
+    kage_freep(&store->root);
     kage_freep(&store->images);
     kage_freep(&store->parts);
     kage_freep(&store->kernels);

@@ -17,6 +17,7 @@
  *     lock              held by whoever changes any of these
  */
 struct kage_store {
+    char *root; /* the cache folder itself */
     char *images, *parts, *kernels, *downloads;
     char *lock_path;
     int lock_fd; /* -1 while not held */
@@ -35,6 +36,13 @@ typedef void kage_image_progress(const char *what, void *user);
 /* Makes the folders that are missing. Refuses a cache folder that belongs to someone else. */
 int kage_store_open(struct kage_store *ret, struct kage_error *err);
 void kage_store_done(struct kage_store *store);
+
+/* The same without making anything: only for looking at what may be there. Fails where
+ * kage_store_open() would because of a folder that is there and not ours. */
+int kage_store_look(struct kage_store *ret, struct kage_error *err);
+
+/* The last folder on the way to an absolute path that is there. Owned. */
+char *kage_store_deepest(const char *path);
 
 /* A folder beside those, made when it is missing, for something else that is kept between runs.
  * Owned; NULL with err set. */
