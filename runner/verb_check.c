@@ -10,6 +10,7 @@
 #include "runner/check/inputs.h"
 #include "runner/check/mend.h"
 #include "runner/diag/diag.h"
+#include "runner/needs/needs.h"
 #include "runner/spec/spec.h"
 #include "runner/verbs.h"
 
@@ -25,6 +26,8 @@ static const char usage[] =
     "  --fail-on=error|warning|note    the least severe finding that fails the check (error)\n"
     "  --notes                         show notes, too: advice to take or leave\n"
     "  --locked                        an image without a digest (K401) is an error\n"
+    "  --host                          tell, too, what this machine lacks to run the specs\n"
+    "  --host-facts=FILE               the same for the machine this JSON file describes\n"
     "  --fix                           first mend in the files what is certain\n"
     "  --config=FILE                   settings (.kage-check.yaml here or in a folder above)\n"
     "  --no-config                     no settings\n"
@@ -39,8 +42,8 @@ static const char usage[] =
 struct options {
     enum kage_format format;
     enum kage_severity fail_on;
-    bool fail_on_given, color, quiet, notes, locked, fix, no_config;
-    const char *config;
+    bool fail_on_given, color, quiet, notes, locked, fix, no_config, host;
+    const char *config, *host_facts;
 };
 
 static int wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -81,6 +84,8 @@ static int parse(int argc, char **argv, struct options *o, bool *help)
         {"quiet", no_argument, NULL, 'q'},
         {"notes", no_argument, NULL, 'n'},
         {"locked", no_argument, NULL, 'l'},
+        {"host", no_argument, NULL, 'H'},
+        {"host-facts", required_argument, NULL, 'A'},
         {"fix", no_argument, NULL, 'x'},
         {"config", required_argument, NULL, 'C'},
         {"no-config", no_argument, NULL, 'N'},
@@ -106,6 +111,13 @@ static int parse(int argc, char **argv, struct options *o, bool *help)
             break;
         case 'l':
             o->locked = true;
+            break;
+        case 'A':
+            o->host_facts = optarg;
+            o->host = true;
+            break;
+        case 'H':
+            o->host = true;
             break;
         case 'x':
             o->fix = true;
@@ -135,12 +147,15 @@ static int parse(int argc, char **argv, struct options *o, bool *help)
     return 0;
 }
 
-/* Returns false when the file could not be read. */
-static bool check_file(const char *path, struct kage_diags *diags)
+/* Returns false when the file could not be read. `needs` may be NULL; a spec with errors is not
+ * looked at for what it needs. */
+static bool check_file(const char *path, struct kage_needs *needs, struct kage_diags *diags)
 {
     struct kage_spec *spec = NULL;
     struct kage_error err = KAGE_ERROR_INIT;
     int r = kage_spec_load(path, &spec, diags, &err);
+    if (spec && needs)
+        kage_needs_check(needs, spec, diags);
     kage_spec_free(spec);
     if (r < 0)
         fprintf(stderr, "kage check: %s\n", err.message);
@@ -225,6 +240,10 @@ int kage_verb_check(int argc, char **argv)
     KAGE_CLEANUP(kage_inputs_done) struct kage_inputs inputs = {0};
     if (!configure(&o, diags))
         return EXIT_USAGE;
+    KAGE_CLEANUP(kage_needs_freep) struct kage_needs *needs = NULL;
+    struct kage_error facts_err = KAGE_ERROR_INIT;
+    if (o.host && !(needs = kage_needs_new(o.host_facts, &facts_err)))
+        return tell(-1, &facts_err) ? EXIT_CLEAN : EXIT_USAGE;
     bool readable = true;
     for (int i = optind; i < argc; i++) {
         struct kage_error err = KAGE_ERROR_INIT;
@@ -233,7 +252,8 @@ int kage_verb_check(int argc, char **argv)
         readable &= tell(kage_inputs_add(&inputs, argv[i], &err), &err);
     }
     for (size_t i = 0; i < inputs.n; i++)
-        readable &= (!o.fix || mend_file(inputs.paths[i])) && check_file(inputs.paths[i], diags);
+        readable &=
+            (!o.fix || mend_file(inputs.paths[i])) && check_file(inputs.paths[i], needs, diags);
 
     if (!o.quiet) {
         KAGE_CLEANUP(kage_buf_done) struct kage_buf out = {0};

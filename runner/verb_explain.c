@@ -23,7 +23,8 @@ static const char usage[] =
     "Exit codes: 0 done, 2 wrong usage or an unknown code.\n";
 
 static const char *const groups[] = {
-    [1] = "YAML", [2] = "Shape", [3] = "Meaning", [4] = "Safety", [5] = "Habits", [9] = "Comments",
+    [1] = "YAML",   [2] = "Shape",        [3] = "Meaning",  [4] = "Safety",
+    [5] = "Habits", [6] = "This machine", [9] = "Comments",
 };
 
 static const char page_start[] =
@@ -46,6 +47,13 @@ static const char page_start[] =
     "  # kage: ignore=K403 -- the mirror has no TLS, and the digest is checked\n"
     "  url: http://mirror.internal/debian.qcow2\n"
     "```\n"
+    "\n"
+    "The 6xx are about the machine that is to run a spec. Only `kage check --host` looks for "
+    "them,\n"
+    "and shows their notes, too. An error among them is a run that would certainly fail here.\n"
+    "`--host-facts FILE` judges another machine by the JSON file that describes it, the one that\n"
+    "`kage plan --host FILE` takes, with `qemu_lacks`, `cpus`, `memory`, `memory_free` and\n"
+    "`disk_free` besides; files, secrets and ports are those here.\n"
     "\n"
     "Of the errors only K404 can be silenced, for tokens that are made up. A comment that "
     "silences\n"

@@ -133,7 +133,7 @@ static enum kage_severity severity_of(const struct kage_diags *d, enum kage_diag
 bool kage_diags_is_wanted(const struct kage_diags *d, const struct kage_finding *f)
 {
     return d->severities[f->code] != KAGE_SEVERITY_OFF + 1 &&
-           (f->severity != KAGE_NOTE || d->notes);
+           (f->severity != KAGE_NOTE || d->notes || kage_diag_is_host((int)f->code));
 }
 
 struct kage_finding *kage_diags_add(struct kage_diags *d, enum kage_diag_code code,

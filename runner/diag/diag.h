@@ -63,8 +63,8 @@ void kage_finding_also(struct kage_finding *finding, struct kage_span at, const 
  * cannot be wrong: `kage check --fix` applies them without asking. */
 void kage_finding_fix(struct kage_diags *diags, struct kage_finding *finding, struct kage_span at,
                       const char *text);
-/* The same where the span holds the word `old`, quoted or not; nothing where it holds anything else,
- * because the word came from a variable or the text has escapes. */
+/* The same where the span holds the word `old`, quoted or not; nothing where it holds anything
+ * else, because the word came from a variable or the text has escapes. */
 void kage_finding_fix_word(struct kage_diags *diags, struct kage_finding *finding,
                            struct kage_span at, const char *old, const char *text);
 /* An insertion at a place of no width. */
@@ -103,6 +103,11 @@ const char *kage_diags_show(struct kage_diags *diags, const char *s, size_t n);
  * K404, which such a spec survives, is the exception. Then notes go that nobody asked for, and
  * whatever was switched off. */
 void kage_diags_suppress(struct kage_diags *diags, const char *file);
+
+/* The same for findings that were added after that: those about this machine (6xx). Notes among
+ * them stay, as they were asked for; and a comment about one of them is never without effect, as it
+ * is meant for other machines as well. */
+void kage_diags_suppress_again(struct kage_diags *diags, const char *file);
 
 /* How many findings of this severity there are, those beyond the limit included. */
 size_t kage_diags_count(const struct kage_diags *diags, enum kage_severity severity);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum kage_severity { KAGE_NOTE, KAGE_WARNING, KAGE_ERROR, KAGE_SEVERITY_COUNT };
@@ -25,5 +26,11 @@ const struct kage_code *kage_codes(size_t *n);
 
 /* NULL for a number that is not in the registry. */
 const struct kage_code *kage_code_find(int number);
+
+/* Is the code about the machine that kage runs on, and not about the spec? */
+static inline bool kage_diag_is_host(int code)
+{
+    return code / 100 == 6;
+}
 
 const char *kage_severity_name(enum kage_severity severity); /* "error", "warning", "note" */

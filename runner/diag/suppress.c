@@ -120,6 +120,12 @@ static bool is_ignored(const struct kage_finding *f, void *user)
     return found;
 }
 
+/* Whether it depends on the machine if there is something to ignore. */
+static bool is_about_machine(int code)
+{
+    return kage_diag_is_host(code) && kage_code_find(code) && can_be_ignored(code);
+}
+
 /* Takes the comment out of the text: with its line when nothing else stands there. */
 static void fix_comment(struct kage_diags *diags, struct kage_finding *f,
                         const struct kage_source *source, const struct ignores *all,
@@ -158,7 +164,7 @@ static void report_unused(struct kage_diags *diags, const struct kage_source *so
     fix_comment(diags, f, source, all, g);
 }
 
-void kage_diags_suppress(struct kage_diags *diags, const char *file)
+static void suppress(struct kage_diags *diags, const char *file, bool report)
 {
     struct kage_source *source = kage_diags_source(diags, file);
     if (!source)
@@ -167,9 +173,19 @@ void kage_diags_suppress(struct kage_diags *diags, const char *file)
     find_ignores(&all, source);
     if (all.n)
         kage_diags_remove(diags, is_ignored, &all);
-    for (size_t i = 0; i < all.n; i++)
-        if (!all.items[i].used)
+    for (size_t i = 0; report && i < all.n; i++)
+        if (!all.items[i].used && !is_about_machine(all.items[i].code))
             report_unused(diags, source, &all, &all.items[i]);
     free(all.items);
     kage_diags_remove(diags, is_unwanted, diags);
+}
+
+void kage_diags_suppress(struct kage_diags *diags, const char *file)
+{
+    suppress(diags, file, true);
+}
+
+void kage_diags_suppress_again(struct kage_diags *diags, const char *file)
+{
+    suppress(diags, file, false);
 }

@@ -62,6 +62,17 @@ static int read_value(const struct kage_plan_secret *secret, struct kage_buf *ou
     return 0;
 }
 
+int kage_secret_try(const struct kage_plan_secret *secret, struct kage_error *err)
+{
+    struct kage_buf value = {0};
+    int r = read_value(secret, &value, err);
+
+    if (value.data)
+        explicit_bzero(value.data, value.len);
+    kage_buf_done(&value);
+    return r;
+}
+
 int kage_secrets_read(const struct kage_plan *plan, struct kage_secrets *ret,
                       struct kage_mask *mask, struct kage_error *err)
 {

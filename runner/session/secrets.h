@@ -15,6 +15,9 @@ struct kage_secrets {
 int kage_secrets_read(const struct kage_plan *plan, struct kage_secrets *ret,
                       struct kage_mask *mask, struct kage_error *err);
 
+/* Whether a secret could be read now. The value is wiped again. */
+int kage_secret_try(const struct kage_plan_secret *secret, struct kage_error *err);
+
 /* The payload of a spawn frame with the values in the places the plan left for them. Owned. */
 char *kage_secrets_fill(const struct kage_secrets *secrets, const struct kage_plan *plan,
                         const struct kage_plan_step *step, const char *payload);

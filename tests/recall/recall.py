@@ -269,7 +269,7 @@ def check_examples(kage, folder):
     skip = {"K108", "K111", "K112", "K314"}
     for code, bad, good in re.findall(r"### (K\d+)\n.*?```yaml\n(.*?)```\n\nRight:\n\n```yaml\n(.*?)```",
                                       pages.stdout, re.S):
-        if code in skip:
+        if code in skip or code.startswith("K6"):  # those show on another machine
             continue
         good = good.replace("<64 hex digits>", "ab" * 32)
         shown = [[code in {f["code"] for f in

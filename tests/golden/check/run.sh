@@ -23,7 +23,9 @@ unset GOLDEN_UNSET
 failed=0
 count=0
 actual=$(mktemp) || exit 2
-trap 'rm -f "$actual"' EXIT
+# What --host looks for on this machine must not be there, whatever the machine.
+export XDG_CACHE_HOME="$(pwd -P)/folder/no-cache" TMPDIR="$(pwd -P)/folder/no-tmp"
+trap 'rm -f "$actual" "$actual.raw"' EXIT
 
 judge() { # EXPECTED
     count=$((count + 1))
@@ -37,8 +39,9 @@ judge() { # EXPECTED
 compare() { # NAME.yaml EXPECTED FORMAT
     options=$(sed -n '1s/^# options: //p' "$1")
     # shellcheck disable=SC2086 # the words are the options
-    "$kage" check $options --format="$3" "$1" >"$actual" 2>&1
-    echo "exit $?" >>"$actual"
+    "$kage" check $options --format="$3" "$1" >"$actual.raw" 2>&1
+    echo "exit $?" >>"$actual.raw"
+    sed "s|$(pwd -P)|@HERE@|g" "$actual.raw" >"$actual"
     judge "$2"
 }
 

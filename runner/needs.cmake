@@ -1,0 +1,1 @@
+target_sources(kage-core PRIVATE needs/machine.c needs/needs.c needs/outside.c)
