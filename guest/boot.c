@@ -64,6 +64,7 @@ void kage_guest_done(struct kage_guest *g)
                   &g->token_fd,     &g->block_fd,  &g->sys_fd,     &g->quiet_net_fd,
                   &g->open_net_fd,  &g->cgroup_fd};
 
+    kage_standby_done(g);
     kage_processes_kill_all(g);
     kage_mounts_done(g);
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)

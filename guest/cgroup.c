@@ -86,33 +86,43 @@ void kage_cgroups_prepare(struct kage_guest *guest, uint64_t memory_reserve)
     }
 }
 
+int kage_cgroup_limit(const struct kage_guest *guest, const struct kage_cgroup *cg,
+                      uint64_t max_processes, uint64_t max_memory)
+{
+    if ((max_processes && !guest->limit_processes) || (max_memory && !guest->limit_memory)) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    /* One more for process 1 of the command's namespace, which is not the command's doing. */
+    if ((max_processes && write_number(cg->fd, "pids.max", max_processes + 1) < 0) ||
+        (max_memory && write_number(cg->fd, "memory.max", max_memory) < 0))
+        return -1;
+    if (max_memory)
+        write_at(cg->fd, "memory.swap.max", "0"); /* absent without swap: nothing to forbid then */
+    return 0;
+}
+
 int kage_cgroup_make(struct kage_guest *guest, uint64_t max_processes, uint64_t max_memory,
                      struct kage_cgroup *ret)
 {
     struct kage_cgroup cg = {.fd = -1};
 
-    if ((max_processes && !guest->limit_processes) || (max_memory && !guest->limit_memory)) {
+    if (guest->cgroup_fd < 0) {
         errno = EOPNOTSUPP;
-        return -1;
+        return max_processes || max_memory ? -1 : 0;
     }
-    if (guest->cgroup_fd < 0)
-        return 0;
     snprintf(cg.name, sizeof cg.name, "c%llu", ++guest->last_cgroup);
     if (mkdirat(guest->cgroup_fd, cg.name, 0755) < 0)
         return -1;
     cg.made = true;
     cg.fd = openat(guest->cgroup_fd, cg.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* One more for process 1 of the command's namespace, which is not the command's doing. */
-    if (cg.fd < 0 || (max_processes && write_number(cg.fd, "pids.max", max_processes + 1) < 0) ||
-        (max_memory && write_number(cg.fd, "memory.max", max_memory) < 0)) {
+    if (cg.fd < 0 || kage_cgroup_limit(guest, &cg, max_processes, max_memory) < 0) {
         int e = errno;
 
         kage_cgroup_done(guest, &cg);
         errno = e;
         return -1;
     }
-    if (max_memory)
-        write_at(cg.fd, "memory.swap.max", "0"); /* absent without swap: nothing to forbid then */
     *ret = cg;
     return 0;
 }

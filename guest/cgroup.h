@@ -20,6 +20,8 @@ void kage_cgroups_prepare(struct kage_guest *guest, uint64_t memory_reserve);
 /* Limits of 0 mean none. Returns -1 with errno when a limit that was asked for cannot be set. */
 int kage_cgroup_make(struct kage_guest *guest, uint64_t max_processes, uint64_t max_memory,
                      struct kage_cgroup *ret);
+int kage_cgroup_limit(const struct kage_guest *guest, const struct kage_cgroup *cg,
+                      uint64_t max_processes, uint64_t max_memory);
 void kage_cgroup_kill(const struct kage_cgroup *cg);          /* every process in it */
 bool kage_cgroup_out_of_memory(const struct kage_cgroup *cg); /* the OOM killer was here */
 void kage_cgroup_done(struct kage_guest *guest, struct kage_cgroup *cg);

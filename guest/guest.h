@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <sys/resource.h>
 
+#include "guest/standby.h"
+
 struct kage_loop;
 struct kage_process;
 struct kage_client;
@@ -37,6 +39,7 @@ struct kage_guest {
     uint64_t began_us, listening_us; /* kage_now_us() when vmd was started and when it listened */
     char boot_id[33];                /* changes with every boot and every restore */
 
+    struct kage_standby standby[KAGE_STANDBY_KINDS];
     struct kage_process *processes; /* owned by process.c, and so on */
     unsigned long long last_handle;
     unsigned long long last_cgroup;

@@ -23,6 +23,7 @@
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define DEFAULT_TERM "TERM=xterm-256color"
+#define NOBODY 65534
 #define TTY_GROUP 5 /* Debian's fixed gid of "tty"; devpts is mounted with the same */
 
 /* Room for more than one chunk, so that a busy command is not woken for every frame. */
@@ -47,6 +48,16 @@ struct start {
     struct strings env, argv;
     int child_in, child_out, child_err, child_status;
 };
+
+static const struct start NO_START = {.net_fd = -1,
+                                      .cgroup_fd = -1,
+                                      .exec_fd = -1,
+                                      .child_in = -1,
+                                      .child_out = -1,
+                                      .child_err = -1,
+                                      .child_status = -1};
+static const struct kage_launch NO_LAUNCH = {
+    .pid = -1, .status_fd = -1, .in_fd = -1, .out_fd = -1, .err_fd = -1, .slave_fd = -1};
 
 static void push(struct strings *s, char *owned)
 {
@@ -217,7 +228,8 @@ static void make_argv(const struct kage_msg *m, struct start *s)
         push_option(a, "--cgroup-fd", kage_asprintf("%d", s->cgroup_fd));
     if (s->exec_fd >= 0)
         push_option(a, "--exec-fd", kage_asprintf("%d", s->exec_fd));
-    push_option(a, "--status-fd", kage_asprintf("%d", s->child_status));
+    if (s->child_status >= 0)
+        push_option(a, "--status-fd", kage_asprintf("%d", s->child_status));
     if (m->spawn.pty)
         push(a, kage_strdup("--tty"));
     push(a, kage_strdup("--"));
@@ -287,8 +299,7 @@ static int make_pty(const struct kage_msg *m, struct start *s, struct kage_launc
     return s->child_in < 0 || s->child_out < 0 || s->child_err < 0 || l->in_fd < 0 ? -1 : 0;
 }
 
-static int make_descriptors(const struct kage_msg *m, struct start *s, struct kage_launch *l,
-                            struct kage_refusal *why)
+static int make_status(struct start *s, struct kage_launch *l, struct kage_refusal *why)
 {
     int pair[2];
 
@@ -296,6 +307,12 @@ static int make_descriptors(const struct kage_msg *m, struct start *s, struct ka
         return kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make a socket for the helper");
     l->status_fd = pair[0];
     s->child_status = pair[1];
+    return 0;
+}
+
+static int make_streams(const struct kage_msg *m, struct start *s, struct kage_launch *l,
+                        struct kage_refusal *why)
+{
     if (m->spawn.pty ? make_pty(m, s, l) < 0 : make_pipes(m, s, l) < 0)
         return kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make a %s for the command",
                            m->spawn.pty ? "terminal" : "pipe");
@@ -357,6 +374,30 @@ static uint64_t limit_of(int64_t value)
     return value == KAGE_UNSET ? 0 : (uint64_t)value;
 }
 
+/* To the sandbox that waits, if it is one for this command. */
+static int hand_over(struct kage_guest *guest, const struct kage_msg *m, struct start *s,
+                     struct kage_launch *l)
+{
+    struct kage_standby_order order = {
+        .root = s->uid == 0,
+        .net_fd = s->net_fd,
+        .streams = {s->child_in, s->child_out, s->child_err},
+        .max_processes = limit_of(m->spawn.max_processes),
+        .max_memory = limit_of(m->spawn.max_memory),
+    };
+    int r;
+
+    if (!guest->standby[order.root].pid || s->net_fd < 0 || strcmp(s->profile, "default") != 0)
+        return -1;
+    make_argv(m, s);
+    order.argv = s->argv.items;
+    order.env = s->env.items;
+    r = kage_standby_order(guest, &order, l);
+    strings_done(&s->argv);
+    s->argv = (struct strings){0};
+    return r;
+}
+
 static int launch(struct kage_guest *guest, const struct kage_msg *m, struct start *s,
                   struct kage_launch *l, struct kage_refusal *why)
 {
@@ -369,30 +410,27 @@ static int launch(struct kage_guest *guest, const struct kage_msg *m, struct sta
     if (resolve_builtin(guest, m, s, why) < 0)
         return -1;
     resolve_network(guest, m, s);
-    if (make_descriptors(m, s, l, why) < 0)
+    if (make_streams(m, s, l, why) < 0)
+        return -1;
+    make_env(m, s);
+    l->uid = s->uid;
+    if (hand_over(guest, m, s, l) == 0)
+        return 0;
+    if (make_status(s, l, why) < 0)
         return -1;
     if (kage_cgroup_make(guest, limit_of(m->spawn.max_processes), limit_of(m->spawn.max_memory),
                          &l->cgroup) < 0)
         return kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot limit processes or memory");
     s->cgroup_fd = l->cgroup.made ? l->cgroup.fd : -1;
-    make_env(m, s);
     make_argv(m, s);
-    l->uid = s->uid;
     return start_helper(guest, s, l, why);
 }
 
 int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct kage_launch *ret,
                 struct kage_refusal *why)
 {
-    struct start s = {.net_fd = -1,
-                      .cgroup_fd = -1,
-                      .exec_fd = -1,
-                      .child_in = -1,
-                      .child_out = -1,
-                      .child_err = -1,
-                      .child_status = -1};
-    struct kage_launch l = {
-        .pid = -1, .status_fd = -1, .in_fd = -1, .out_fd = -1, .err_fd = -1, .slave_fd = -1};
+    struct start s = NO_START;
+    struct kage_launch l = NO_LAUNCH;
     int r = launch(guest, request, &s, &l, why);
 
     start_done(&s);
@@ -402,4 +440,57 @@ int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct
     }
     *ret = l;
     return 0;
+}
+
+static int open_null(int *fd)
+{
+    *fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    return *fd < 0 ? -1 : 0;
+}
+
+static void make_waiting_argv(struct start *s)
+{
+    struct strings *a = &s->argv;
+
+    push(a, kage_strdup("sandbox-helper"));
+    push(a, kage_strdup("--wait"));
+    push_option(a, "--uid", kage_asprintf("%u", s->uid));
+    push_option(a, "--gid", kage_asprintf("%u", s->gid));
+    push_option(a, "--net-fd", kage_asprintf("%d", s->net_fd));
+    if (s->cgroup_fd >= 0)
+        push_option(a, "--cgroup-fd", kage_asprintf("%d", s->cgroup_fd));
+    push_option(a, "--status-fd", kage_asprintf("%d", s->child_status));
+}
+
+int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, struct kage_launch *ret,
+                        struct kage_refusal *why)
+{
+    char *no_env[] = {NULL};
+    struct start s = NO_START;
+    struct kage_launch l = NO_LAUNCH;
+    int r = -1;
+
+    s.uid = root ? 0 : NOBODY;
+    s.gid = root ? 0 : NOBODY;
+    s.net_fd = net_fd;
+    s.exec_fd = guest->builtin_fd; /* kept open for a command that is one of its applets */
+    if (open_null(&s.child_in) < 0 || open_null(&s.child_out) < 0 || open_null(&s.child_err) < 0)
+        kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot open /dev/null");
+    else if (kage_cgroup_make(guest, 0, 0, &l.cgroup) < 0)
+        kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make a cgroup");
+    else
+        r = make_status(&s, &l, why);
+    if (r == 0) {
+        s.cgroup_fd = l.cgroup.made ? l.cgroup.fd : -1;
+        make_waiting_argv(&s);
+        s.env.items = no_env;
+        r = start_helper(guest, &s, &l, why);
+        s.env.items = NULL;
+    }
+    start_done(&s);
+    if (r < 0)
+        launch_done(guest, &l);
+    else
+        *ret = l;
+    return r;
 }

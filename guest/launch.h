@@ -24,3 +24,8 @@ struct kage_launch {
 /* Resolves the user, builds environment and helper arguments, and starts sandbox-helper. */
 int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct kage_launch *ret,
                 struct kage_refusal *why);
+
+/* Starts a helper that waits for its command: see guest/standby.h, which is who calls this. Only
+ * pid, status_fd and cgroup are set. */
+int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, struct kage_launch *ret,
+                        struct kage_refusal *why);

@@ -22,8 +22,8 @@ static void on_signal(int signo, void *user)
     /* One SIGCHLD may stand for many ends. Whoever is none of ours was inherited: reaping is all
      * that is to be done for it. */
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0 || (pid < 0 && errno == EINTR))
-        if (pid > 0)
-            kage_process_reaped(guest, pid, status);
+        if (pid > 0 && !kage_process_reaped(guest, pid, status))
+            kage_standby_reaped(guest, pid);
 }
 
 int kage_reap_start(struct kage_guest *guest, struct kage_error *err)

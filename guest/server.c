@@ -389,8 +389,9 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
 }
 
 /* What a client may ask for in hello, and what vmd offers to all who say it. */
-static const char *const features[] = {"raw",    "network_status", "spawn", "stdin_close",
-                                       "resume", "builtin",        "probe", "times"};
+static const char *const features[] = {"raw",         "network_status", "spawn",
+                                       "stdin_close", "resume",         "builtin",
+                                       "probe",       "times",          "prepare"};
 
 static bool asks_for(const struct kage_msg *hello, const char *feature)
 {
@@ -460,6 +461,14 @@ static void do_probe(struct kage_client *c, const struct kage_msg *m)
     reply(c, m->id, r, &why);
 }
 
+static void do_prepare(struct kage_client *c, const struct kage_msg *m)
+{
+    struct kage_refusal why = {0};
+    int r = kage_standby_make(c->guest, &why);
+
+    reply(c, m->id, r, &why);
+}
+
 static void do_ping(struct kage_client *c, const struct kage_msg *m)
 {
     struct kage_msg pong;
@@ -495,6 +504,7 @@ static const struct {
     [KAGE_MSG_STDIN_CLOSE] = {do_stdin_close, AFTER_HELLO},
     [KAGE_MSG_RESUME] = {do_resume, AFTER_HELLO},
     [KAGE_MSG_PROBE] = {do_probe, AFTER_HELLO},
+    [KAGE_MSG_PREPARE] = {do_prepare, AFTER_HELLO},
     [KAGE_MSG_PING] = {do_ping, 0},
     [KAGE_MSG_PONG] = {do_nothing, 0}, /* an answer: it gets none */
 };

@@ -1,6 +1,7 @@
 #include "sandbox/command.h"
 
 #include "sandbox/filter.h"
+#include "sandbox/order.h"
 #include "sandbox/privileges.h"
 #include "sandbox/vfork.h"
 
@@ -68,18 +69,31 @@ static int close_all_but(int exec_fd)
     return close_range((unsigned)exec_fd + 1, ~0U, 0);
 }
 
+static int install_filter(const struct kage_sandbox_options *o, struct kage_failure *f)
+{
+    if (kage_filter_install(o->profile) < 0)
+        return kage_failure_set(f, errno, "install the system call filter");
+    return 0;
+}
+
+/* All that does not depend on the command. The filter comes last, but when the command is not known
+ * yet: the default profile lets through what is still to be done then. */
+static int prepare_early(const struct kage_sandbox_options *o, struct kage_failure *f)
+{
+    if (reset_signals(f) < 0 || kage_limits_set(f) < 0 || kage_privileges_bound(o, f) < 0)
+        return -1;
+    return o->wait ? install_filter(o, f) : 0;
+}
+
 static int prepare(const struct kage_sandbox_options *o, struct kage_failure *f)
 {
-    if (reset_signals(f) < 0 || enter_session(o->tty, f) < 0 || kage_limits_set(f) < 0 ||
-        kage_privileges_drop(o, f) < 0)
+    if (enter_session(o->tty, f) < 0 || kage_privileges_drop(o, f) < 0)
         return -1;
     if (close_all_but(o->exec_fd) < 0)
         return kage_failure_set(f, errno, "close inherited descriptors");
     /* As the user, so that it is no way into folders the user may not enter. */
     if (chdir(o->cwd) < 0)
         return kage_failure_set(f, errno, "enter the working directory");
-    if (kage_filter_install(o->profile) < 0)
-        return kage_failure_set(f, errno, "install the system call filter");
     return 0;
 }
 
@@ -130,8 +144,19 @@ static int exec_command(const struct kage_sandbox_options *o)
 
 static _Noreturn void command_main(struct start *start)
 {
-    if (prepare(start->o, &start->failure) == 0)
-        start->exec_errno = exec_command(start->o);
+    static struct kage_sandbox_options ordered;
+    const struct kage_sandbox_options *o = start->o;
+    int r = prepare_early(o, &start->failure);
+    if (r == 0 && o->wait) {
+        r = kage_order_take(o, &ordered, &start->failure);
+        o = &ordered;
+    }
+    if (r == 0)
+        r = prepare(o, &start->failure);
+    if (r == 0 && !start->o->wait)
+        r = install_filter(o, &start->failure);
+    if (r == 0)
+        start->exec_errno = exec_command(o);
     _exit(KAGE_EXIT_SETUP);
 }
 

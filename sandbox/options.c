@@ -26,6 +26,8 @@ const char kage_sandbox_usage[] =
     "  --cgroup-fd N      run in the cgroup (v2) whose folder is open at descriptor N\n"
     "  --tty              make standard input the controlling terminal\n"
     "  --status-fd N      report to, and take signals from, the SOCK_SEQPACKET socket N\n"
+    "  --wait             make everything ready, then take the command over the socket; these\n"
+    "                     options say what kind it will be\n"
     "  --help             this text\n"
     "\n"
     "Needs root. Without --status-fd it exits with COMMAND's exit code, 128+N if signal\n"
@@ -130,6 +132,7 @@ enum option {
     OPT_PRIVATE_NET = OPT_FLAGS,
     OPT_HOST_NET,
     OPT_TTY,
+    OPT_WAIT,
     OPT_HELP,
     OPT_COUNT,
 };
@@ -151,6 +154,7 @@ static const struct {
     [OPT_PRIVATE_NET] = {"--private-net", NULL},
     [OPT_HOST_NET] = {"--host-net", NULL},
     [OPT_TTY] = {"--tty", NULL},
+    [OPT_WAIT] = {"--wait", NULL},
     [OPT_HELP] = {"--help", NULL},
 };
 
@@ -189,6 +193,8 @@ static void take_flag(enum option opt, struct kage_sandbox_options *o)
         o->net = KAGE_SANDBOX_NET_HOST;
     else if (opt == OPT_TTY)
         o->tty = true;
+    else if (opt == OPT_WAIT)
+        o->wait = true;
     else if (opt == OPT_HELP)
         o->help = true;
 }
@@ -210,7 +216,9 @@ static const char *check_together(const struct kage_sandbox_options *o, unsigned
     /* A forgotten group would leave the command in root's. */
     if (!(seen & 1u << OPT_UID) != !(seen & 1u << OPT_GID))
         return "--uid and --gid belong together";
-    if (!o->argv[0])
+    if (o->wait && (o->status_fd < 0 || o->argv[0] || o->profile != KAGE_SANDBOX_DEFAULT))
+        return "--wait needs --status-fd and the default profile, and no command";
+    if (!o->wait && !o->argv[0])
         return "no command given; it follows --";
     return NULL;
 }

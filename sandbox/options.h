@@ -31,6 +31,7 @@ struct kage_sandbox_options {
     int exec_fd;          /* the program to run; -1: look argv[0] up */
     int status_fd;        /* -1: used by hand */
     bool tty;
+    bool wait; /* for the command, which comes over the status socket */
     bool help;
     char **argv; /* the command, NULL-terminated, borrowed from main's */
 };

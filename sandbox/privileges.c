@@ -69,16 +69,22 @@ static int switch_user(const struct kage_sandbox_options *o, struct kage_failure
     return 0;
 }
 
-int kage_privileges_drop(const struct kage_sandbox_options *o, struct kage_failure *f)
+int kage_privileges_bound(const struct kage_sandbox_options *o, struct kage_failure *f)
 {
-    uint64_t keep = kept_capabilities(o);
     if (o->profile == KAGE_SANDBOX_NONE)
-        return switch_user(o, f);
-    if (drop_bounding_set(keep, f) < 0 || switch_user(o, f) < 0 || set_capabilities(keep, f) < 0)
+        return 0;
+    if (drop_bounding_set(kept_capabilities(o), f) < 0)
         return -1;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return kage_failure_set(f, errno, "set no_new_privs");
     return 0;
+}
+
+int kage_privileges_drop(const struct kage_sandbox_options *o, struct kage_failure *f)
+{
+    if (switch_user(o, f) < 0)
+        return -1;
+    return o->profile == KAGE_SANDBOX_NONE ? 0 : set_capabilities(kept_capabilities(o), f);
 }
 
 /* 1024 open files because select() cannot do more; who knows better may raise it

@@ -212,6 +212,11 @@ int close_range(unsigned first, unsigned last, int flags)
     return (int)CALL(SYS_close_range, first, last, flags, 0, 0, 0);
 }
 
+int dup2(int fd, int to)
+{
+    return (int)CALL(SYS_dup3, fd, to, 0, 0, 0, 0);
+}
+
 int execve(const char *path, char *const argv[], char *const envp[])
 {
     return (int)CALL(SYS_execve, path, argv, envp, 0, 0, 0);
@@ -284,6 +289,11 @@ int prctl(int option, ...)
 ssize_t recv(int fd, void *data, size_t size, int flags)
 {
     return CALL(SYS_recvfrom, fd, data, size, flags, NULL, NULL);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *msg, int flags)
+{
+    return CALL(SYS_recvmsg, fd, msg, flags, 0, 0, 0);
 }
 
 ssize_t send(int fd, const void *data, size_t size, int flags)
@@ -408,6 +418,16 @@ int strcmp(const char *a, const char *b)
         b++;
     }
     return (unsigned char)*a - (unsigned char)*b;
+}
+
+void *memchr(const void *s, int c, size_t n)
+{
+    const unsigned char *p = s;
+    for (; n > 0; p++, n--) {
+        if (*p == (unsigned char)c)
+            return (void *)p;
+    }
+    return NULL;
 }
 
 char *strchrnul(const char *s, int c)

@@ -25,8 +25,9 @@ if(KAGE_TESTS)
 
   foreach(number h14 h15 h16 h17 h18 h19 h20 h22 h23 h26 h27 h29 life)
     add_test(NAME hostile/sandbox-${number} COMMAND hostile_sandbox ${number}_*)
-    set_tests_properties(hostile/sandbox-${number} PROPERTIES LABELS hostile TIMEOUT 120
-      SKIP_RETURN_CODE 77)
+    add_test(NAME hostile/waiting-sandbox-${number} COMMAND hostile_sandbox --wait ${number}_*)
+    set_tests_properties(hostile/sandbox-${number} hostile/waiting-sandbox-${number}
+      PROPERTIES LABELS hostile TIMEOUT 120 SKIP_RETURN_CODE 77)
   endforeach()
 endif()
 

@@ -18,6 +18,7 @@ static const char *const names[256] = {
     [KAGE_MSG_STDIN_RAW] = "stdin_raw",
     [KAGE_MSG_RESUME] = "resume",
     [KAGE_MSG_PROBE] = "probe",
+    [KAGE_MSG_PREPARE] = "prepare",
     [KAGE_MSG_SPAWNED] = "spawned",
     [KAGE_MSG_STDOUT] = "stdout",
     [KAGE_MSG_STDERR] = "stderr",

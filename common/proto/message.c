@@ -199,6 +199,7 @@ static const struct field *const fields_of[256] = {
     [KAGE_MSG_STDIN_CLOSE] = stdin_close_fields,
     [KAGE_MSG_RESUME] = resume_fields,
     [KAGE_MSG_PROBE] = probe_fields,
+    [KAGE_MSG_PREPARE] = no_fields,
     [KAGE_MSG_SPAWNED] = spawned_fields,
     [KAGE_MSG_STDOUT] = output_fields,
     [KAGE_MSG_STDERR] = output_fields,

@@ -10,6 +10,10 @@
  * helper → vmd, in this order: STARTED (the command has been exec'd), then EXITED;
  * or one of SETUP_FAILED, EXEC_FAILED and nothing more. A helper that goes away
  * without EXITED did not finish its command: vmd reports SIGKILL.
+ *
+ * A helper started with --wait makes everything ready, says WAITING, and runs what the
+ * ORDER says that comes then: a command line of the helper's own and an environment,
+ * with the command's standard input, output and error as SCM_RIGHTS.
  * vmd → helper: SIGNAL. End of file on the socket ends the whole command.
  */
 enum kage_sandbox_msg_kind {
@@ -17,7 +21,9 @@ enum kage_sandbox_msg_kind {
     KAGE_SANDBOX_SETUP_FAILED = 2, /* value: errno; text: what was being done */
     KAGE_SANDBOX_EXEC_FAILED = 3,  /* value: errno */
     KAGE_SANDBOX_EXITED = 4,       /* value: wait status as waitpid() gives it */
-    KAGE_SANDBOX_SIGNAL = 16,      /* value: signal for the command's process group */
+    KAGE_SANDBOX_WAITING = 5,
+    KAGE_SANDBOX_SIGNAL = 16, /* value: signal for the command's process group */
+    KAGE_SANDBOX_ORDER = 17,  /* struct kage_sandbox_order */
 };
 
 struct kage_sandbox_msg {
@@ -25,3 +31,13 @@ struct kage_sandbox_msg {
     int32_t value;
     char text[120]; /* NUL-terminated */
 };
+
+/* Followed by argc + envc strings, each with its NUL, to the end of the datagram. */
+struct kage_sandbox_order {
+    uint32_t kind;
+    uint32_t argc, envc;
+};
+
+/* What does not fit is for a helper that gets its command line by execve(). */
+#define KAGE_SANDBOX_ORDER_BYTES (32u * 1024u)
+#define KAGE_SANDBOX_ORDER_STRINGS 1024u

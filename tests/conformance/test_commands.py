@@ -1,10 +1,12 @@
 """Commands: how they start, end, are signalled, and what they get."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import signal
+import struct
 import unittest
 
 from vmd import *
@@ -112,6 +114,48 @@ class Commands(VmdTestCase):
         plain = await self.connect(hello=[])
         kind, payload = await plain.request(SPAWN, {"id": 1, "command": "true"})
         self.assertEqual(set(payload), {"id", "pid", "handle"})
+
+    async def test_prepared_sandboxes(self):
+        c = await self.connect(hello=["raw"])
+        self.assertEqual((await c.request(PREPARE, {}))[0], OK)
+        waiting = self.vmd.children()
+        self.assertEqual(len(waiting), 6)  # helper, init and the command to be, twice
+        self.assertEqual((await c.request(PREPARE, {}))[0], OK)
+        self.assertEqual(self.vmd.children(), waiting)
+        report = ["sh", "-c", "id -u; echo $A; pwd; cat; readlink /proc/self/ns/net; grep -E 'Cap|Seccomp|NoNew|Groups' "
+                              "/proc/self/status; awk '{print $5}' /proc/self/mountinfo | grep ^/proc; ls /proc/self/fd; echo $$"]
+        for uid in (0, 1000):
+            said = []
+            for first in (True, False):  # one is handed over, the other is started as usual
+                spawned = await c.spawn(*report, uid=uid, gid=uid, groups=[7, 8], cwd="/tmp", env={"A": "x y"})
+                self.assertEqual(spawned["pid"] in waiting, first)
+                await c.send_bytes(frame(STDIN_RAW, struct.pack("<I", spawned["id"]) + b"typed"))
+                self.assertEqual((await c.request(STDIN_CLOSE, {"handle": spawned["handle"]}))[0], OK)
+                done = await c.finish(spawned["id"])
+                self.assertEqual((done.code, done.stderr), (0, b""))
+                said.append(done.stdout)
+            self.assertIn(b"x y\n/tmp\ntyped", said[0])
+            self.assertEqual(said[0], said[1])
+
+    async def test_prepared_sandboxes_are_for_the_default_profile(self):
+        c = await self.connect(hello=["raw"])
+        self.assertEqual((await c.request(PREPARE, {}))[0], OK)
+        waiting = self.vmd.children()
+        for extra in ({"seccomp_profile": "strict"}, {"seccomp_profile": "none"}, {"private_network": True}):
+            spawned = await c.spawn("true", **extra)
+            self.assertNotIn(spawned["pid"], waiting)
+            self.assertEqual((await c.finish(spawned["id"])).code, 0)
+        # What cannot be executed is told as ever; what does not fit, or fits no more, is started as usual.
+        await self.assert_error(c, E_SPAWN, SPAWN, {"id": 9000, "command": "/no/such/program"}, number=9000)
+        self.assertEqual((await c.request(PREPARE, {}))[0], OK)
+        self.assertEqual((await c.run("echo", "x" * 60000)).stdout, b"x" * 60000 + b"\n")
+        self.assertEqual((await c.request(PREPARE, {}))[0], OK)
+        for pid in self.vmd.children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await self.assert_no_children()
+        for uid in (0, 1000):
+            self.assertEqual((await c.run("id", "-u", uid=uid, gid=uid)).stdout, f"{uid}\n".encode())
 
     async def test_is_running(self):
         c = await self.connect()

@@ -28,6 +28,7 @@ enum { WORDS_MAX = 64, PATIENCE_MS = 20000 };
 static char folder[] = "/tmp/kage-sandbox-test-XXXXXX";
 static char probe[64];
 int box_stdin = -1;
+bool box_waits;
 
 const char *box_folder(void)
 {
@@ -98,9 +99,15 @@ static int split(char *line, char **words, int n)
     return n;
 }
 
+static bool can_wait(const char *options)
+{
+    return box_waits && !strstr(options, "--profile") && !strstr(options, "--hostname");
+}
+
 static void start_child(int status_fd, int out, char *options, char *command, box_prepare *prepare,
                         void *arg)
 {
+    bool waits = can_wait(options);
     char *words[WORDS_MAX];
     char number[16];
     int n;
@@ -117,12 +124,64 @@ static void start_child(int status_fd, int out, char *options, char *command, bo
     words[1] = (char *)"--status-fd";
     words[2] = number;
     n = split(options, words, 3);
-    words[n++] = (char *)"--";
-    split(command, words, n);
+    words[n++] = (char *)(waits ? "--wait" : "--");
+    words[n] = NULL;
+    if (!waits)
+        split(command, words, n);
     if (prepare)
         prepare(arg);
     execv(words[0], words);
     _exit(99);
+}
+
+static void take(struct box *b, const struct kage_sandbox_msg *msg);
+
+static void append(char *text, size_t *len, const char *string)
+{
+    size_t n = strlen(string) + 1;
+    assert_true(*len + n <= KAGE_SANDBOX_ORDER_BYTES);
+    memcpy(text + *len, string, n);
+    *len += n;
+}
+
+/* Once the helper says that it waits; anything else it says is a failure like any other. */
+static void send_order(struct box *b, int out, char *options, char *command)
+{
+    static struct {
+        struct kage_sandbox_order head;
+        char text[KAGE_SANDBOX_ORDER_BYTES];
+    } order;
+    char control[CMSG_SPACE(3 * sizeof(int))] __attribute__((aligned(8))) = {0};
+    struct kage_sandbox_msg said;
+    struct iovec iov = {&order, 0};
+    struct msghdr msg = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    int in = box_stdin >= 0 ? box_stdin : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int streams[3] = {in, out, out};
+    char *words[WORDS_MAX] = {(char *)"sandbox-helper"};
+    size_t len = 0;
+    int n = split(options, words, 1);
+    words[n++] = (char *)"--";
+    n = split(command, words, n);
+    assert_int_equal(recv(b->status_fd, &said, sizeof said, 0), sizeof said);
+    if (said.kind != KAGE_SANDBOX_WAITING) {
+        take(b, &said);
+        return;
+    }
+    order.head = (struct kage_sandbox_order){.kind = KAGE_SANDBOX_ORDER, .argc = (uint32_t)n};
+    for (int i = 0; i < n; i++)
+        append(order.text, &len, words[i]);
+    for (char **e = environ; *e; e++, order.head.envc++)
+        append(order.text, &len, *e);
+    iov.iov_len = sizeof order.head + len;
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof streams);
+    memcpy(CMSG_DATA(c), streams, sizeof streams);
+    assert_int_equal(sendmsg(b->status_fd, &msg, MSG_NOSIGNAL), iov.iov_len);
+    if (in != box_stdin)
+        close(in);
 }
 
 void box_start_prepared(struct box *b, const char *options, const char *command,
@@ -142,9 +201,11 @@ void box_start_prepared(struct box *b, const char *options, const char *command,
         start_child(pair[1], out[1], options_copy, command_copy, prepare, arg);
     }
     close(pair[1]);
-    close(out[1]);
     b->status_fd = pair[0];
     b->out = out[0];
+    if (can_wait(options))
+        send_order(b, out[1], options_copy, command_copy);
+    close(out[1]);
     free(options_copy);
     free(command_copy);
 }
@@ -160,7 +221,28 @@ void box_signal(struct box *b, int sig)
     assert_int_equal(send(b->status_fd, &msg, sizeof msg, MSG_NOSIGNAL), sizeof msg);
 }
 
-/* False at the end of the socket. Checks the order of messages on the way. */
+/* Checks the order of messages on the way. */
+static void take(struct box *b, const struct kage_sandbox_msg *msg)
+{
+    assert_false(b->exited);
+    assert_int_equal(b->failed, 0);
+    if (msg->kind == KAGE_SANDBOX_STARTED) {
+        assert_false(b->started);
+        b->started = true;
+    } else if (msg->kind == KAGE_SANDBOX_EXITED) {
+        assert_true(b->started);
+        b->exited = true;
+        b->wait_status = msg->value;
+    } else {
+        assert_false(b->started);
+        b->failed = (int)msg->kind;
+        b->errnum = msg->value;
+        memcpy(b->text, msg->text, sizeof msg->text);
+        assert_non_null(memchr(msg->text, '\0', sizeof msg->text));
+    }
+}
+
+/* False at the end of the socket. */
 static bool take_message(struct box *b)
 {
     struct kage_sandbox_msg msg;
@@ -168,22 +250,7 @@ static bool take_message(struct box *b)
     if (n <= 0)
         return false;
     assert_int_equal(n, sizeof msg);
-    assert_false(b->exited);
-    assert_int_equal(b->failed, 0);
-    if (msg.kind == KAGE_SANDBOX_STARTED) {
-        assert_false(b->started);
-        b->started = true;
-    } else if (msg.kind == KAGE_SANDBOX_EXITED) {
-        assert_true(b->started);
-        b->exited = true;
-        b->wait_status = msg.value;
-    } else {
-        assert_false(b->started);
-        b->failed = (int)msg.kind;
-        b->errnum = msg.value;
-        memcpy(b->text, msg.text, sizeof msg.text);
-        assert_non_null(memchr(msg.text, '\0', sizeof msg.text));
-    }
+    take(b, &msg);
     return true;
 }
 

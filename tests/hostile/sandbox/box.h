@@ -32,6 +32,10 @@ void box_start(struct box *b, const char *options, const char *command);
 void box_start_prepared(struct box *b, const char *options, const char *command,
                         box_prepare *prepare, void *arg);
 
+/* Sandboxes are made first and get their command as an order then, as vmd has it in a machine that
+ * is saved. Those of other profiles and host names are not made so. */
+extern bool box_waits;
+
 /* Standard input; used by tests of terminals. -1: /dev/null. */
 extern int box_stdin;
 
