@@ -31,7 +31,7 @@ static const struct option {
     {"-sandbox", FORM_TEXT, KAGE_QEMU_SANDBOX, NULL},
     {"-machine", FORM_KEYS, "q35 virt", "smm hpet smbus sata usb vmport i8042 gic-version"},
     {"-accel", FORM_KEYS, "tcg kvm hvf", ""},
-    {"-cpu", FORM_KEYS, "max host", "la57 pauth-impdef"},
+    {"-cpu", FORM_KEYS, "max host", "la57 erms pauth-impdef"},
     {"-smp", FORM_TEXT, NULL, NULL},
     {"-m", FORM_TEXT, NULL, NULL},
     {"-bios", FORM_TEXT, "qboot.rom", NULL},

@@ -110,7 +110,7 @@ static void test_command_line(void **state)
     assert_int_equal(plan->accel, KAGE_ACCEL_TCG);
     assert_string_equal(plan->accel_note, "not kvm: /dev/kvm is absent");
     assert_string_equal(value_of(plan, "-accel", 0), "tcg");
-    assert_string_equal(value_of(plan, "-cpu", 0), "max,la57=off");
+    assert_string_equal(value_of(plan, "-cpu", 0), "max,la57=off,erms=off");
     assert_string_equal(value_of(plan, "-m", 0), "512M");
     assert_string_equal(value_of(plan, "-kernel", 0), "%{kernel}");
     assert_string_equal(value_of(plan, "-fw_cfg", 0),
