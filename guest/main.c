@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,10 +77,15 @@ static int run(int argc, char **argv, struct kage_error *err)
     return r;
 }
 
+/* Messages come and go in chunks of 64 KiB. By default free() gives the end of the heap back to the
+ * kernel each time, and the next message pays for each of its pages once more. */
+#define HEAP_KEPT (1024 * 1024)
+
 int main(int argc, char **argv)
 {
     struct kage_error err = KAGE_ERROR_INIT;
 
+    mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
     if (run(argc, argv, &err) == 0)
         return EXIT_SUCCESS;
     fprintf(stderr, "kage: vmd: %s\n", err.message ? err.message : "stopped");

@@ -39,37 +39,44 @@ static void end(struct kage_output *out)
     out->ended(out, out->user);
 }
 
-/* Reads once. Returns whether it makes sense to read again at once. */
-static bool pump(struct kage_output *out)
+/* What a read found. */
+enum found { SOME, PLENTY /* as much as was asked for */, NOTHING_MORE };
+
+/* Reads once. After NOTHING_MORE the stream may be gone. */
+static enum found pump(struct kage_output *out)
 {
     static char data[KAGE_CHUNK_MAX];
+    size_t room = sizeof data - out->carry_len;
     ssize_t n;
 
     memcpy(data, out->carry, out->carry_len);
-    n = read(out->fd, data + out->carry_len, sizeof data - out->carry_len);
+    n = read(out->fd, data + out->carry_len, room);
     if (n > 0) {
         hand_over(out, data, out->carry_len + (size_t)n);
-        return true;
+        return (size_t)n == room ? PLENTY : SOME;
     }
     if (n < 0 && errno == EINTR)
-        return true;
+        return PLENTY;
     if (n < 0 && errno == EAGAIN && !out->orphan)
-        return false;
+        return NOTHING_MORE;
     /* End of file; EIO is how a terminal says it; EAGAIN means that only a process outside of the
      * command's tree still holds the other end. */
     end(out);
-    return false;
+    return NOTHING_MORE;
 }
 
+/* Much output is taken in few rounds of the loop, each of which costs several system calls; a read
+ * that was not filled found the pipe empty, and asking once more would cost one for nothing. */
 static void on_readable(uint32_t events, void *user)
 {
     struct kage_output *out = user;
 
-    if (!out->ready(out->user)) {
-        kage_watch_set(out->watch, 0);
-        return;
-    }
-    pump(out);
+    do
+        if (!out->ready(out->user)) {
+            kage_watch_set(out->watch, 0);
+            return;
+        }
+    while (pump(out) == PLENTY);
 }
 
 int kage_output_open(struct kage_output *out, struct kage_loop *loop, int fd,
@@ -88,7 +95,7 @@ void kage_output_resume(struct kage_output *out)
         return;
     }
     /* Nobody will write again, so no event is to be waited for. */
-    while (out->fd >= 0 && out->ready(out->user) && pump(out))
+    while (out->fd >= 0 && out->ready(out->user) && pump(out) != NOTHING_MORE)
         ;
 }
 

@@ -107,9 +107,11 @@ void kage_ws_send(struct kage_ws_conn *conn, const void *head, size_t head_len, 
         lws_callback_on_writable(conn->wsi);
 }
 
+/* The library keeps what the socket did not take of a message, and asks to be heard before more
+ * comes. That needs no system call, as lws_send_pipe_choked() does. */
 static int on_writable(struct kage_ws_conn *conn)
 {
-    while (conn->first && !lws_send_pipe_choked(conn->wsi)) {
+    while (conn->first && !lws_partial_buffered(conn->wsi)) {
         struct message *m = conn->first;
         int n = lws_write(conn->wsi, m->bytes + LWS_PRE, m->len, LWS_WRITE_BINARY);
 
