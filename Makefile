@@ -6,7 +6,7 @@ CONFIGURE = $(CMAKE) -G Ninja -S . -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 KAGE = $(BUILD)/bin/kage
 SOURCES = git ls-files '*.c' '*.h'
 
-.PHONY: all build help setup demo image test test-release test-long test-sanitized install clean format \
+.PHONY: all build help setup demo image test test-release test-long test-sanitized bench install clean format \
 	check-format check-tidy
 
 all: build
@@ -16,6 +16,8 @@ help:
 	@echo "make demo         install what is missing, build, and run specs/hello.yaml"
 	@echo "make test         the tests, then the unit, golden and conformance tests with sanitizers"
 	@echo "make test-long    the tests that take minutes: images, downloads, the browser"
+	@echo "make bench        how kage compares with podman, bare QEMU and raw TCP here (about 30 minutes);"
+	@echo "                  BENCH=--quick takes two"
 	@echo "make install      into PREFIX ($(PREFIX)), below DESTDIR if that is set"
 	@echo "make format       format the sources with clang-format"
 	@echo "make check-format, make check-tidy"
@@ -58,6 +60,10 @@ test-sanitized:
 		-DKAGE_SANITIZE=address,undefined >/dev/null
 	@$(CMAKE) --build $(BUILD)-asan
 	@ctest --test-dir $(BUILD)-asan --output-on-failure -j$$(nproc) -L 'unit|golden|conformance' -LE long
+
+# docs/performance.md tells what the rows mean. Fails nothing: what is missing is left out.
+bench: image
+	@tests/bench/run.py --kage $(KAGE) $(BENCH)
 
 # Does not build, so that `sudo make install` leaves no files of root's in the build folder.
 install:

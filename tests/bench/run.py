@@ -1,261 +1,296 @@
 #!/usr/bin/env python3
 """How kage compares with what else is on this machine: ratios taken side by side in one run.
 
-usage: run.py [--kage FILE] [--runs N] [--json FILE] [--svg FILE]
-
-Every pair is measured in turns (a, b, a, b, …), so that a machine that gets slower or faster in
-between does not favour either; what is printed is the median and, for a pair, the median of the
-ratios. Nothing here fails a build: a tool that is missing is left out, and said so.
+Nothing here fails a build: what is missing is left out, and said so. docs/performance.md tells what
+the rows mean.
 """
 
 import argparse
-import glob
 import json
 import os
-import shutil
-import socket
-import statistics
+import platform
 import subprocess
 import sys
 import tempfile
 import time
+
+import plot
+from machines import Bare, Plan, Podman, Unfit, Wire
+from measure import Table, drain, run, timed
 
 HELLO = """version: 1
 image: tiny
 commands:
   - exec: [echo, hello]
 """
-INIT = """#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t devtmpfs dev /dev
-/bin/busybox echo READY
-while read line; do /bin/busybox echo "GOT $line"; [ "$line" = bye ] && /bin/busybox reboot -f; done </dev/ttyS0
+OUTPUT = """version: 1
+image: tiny
+defaults: {{timeout: 1h}}
+commands:
+  - exec: [dd, if=/dev/zero, bs=64k, count={count}, status=none]
 """
+NEW_MACHINE = """version: 1
+image: tiny
+machine: {{memory: {memory}MiB}}
+commands:
+  - exec: [echo, hello]
+"""
+SLEEP = """version: 1
+image: tiny
+commands:
+  - run: echo up; sleep {seconds}
+"""
+SHARE = """version: 1
+image: tiny
+shares:
+  tree: {{path: {path}, writable: true}}
+mounts:
+  - {{type: share, source: tree, target: /tree}}
+"""
+MIB = 1024 * 1024
 
 
-def timed(function):
-    start = time.monotonic()
-    function()
-    return time.monotonic() - start
+class Bench:
+    def __init__(self, options, folder):
+        self.kage = os.path.abspath(options.kage)
+        self.runs, self.size = options.runs, options.size * MIB
+        self.long_runs = max(3, options.runs // 3)
+        self.folder, self.table = folder, Table()
+        self.hello = self.spec("hello", HELLO)
+        self.apply(self.hello)  # the image and the template are there from here on
+        self.plan = Plan(run(self.kage, "plan", "--format=json", self.hello))
 
+    def path(self, name):
+        return os.path.join(self.folder, name)
 
-def run(*argv, **kwargs):
-    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, **kwargs)
-    if done.returncode:
-        raise RuntimeError(f"{argv[0]} exited {done.returncode}: {done.stderr[-500:].decode(errors='replace')}")
-    return done.stdout
+    def spec(self, name, text):
+        with open(self.path(f"{name}.yaml"), "w") as f:
+            f.write(text)
+        return self.path(f"{name}.yaml")
 
+    def apply(self, *args):
+        run(self.kage, "apply", *args)
 
-# ---- raw QEMU: the same kernel, a busybox on the serial port, no kage ----
+    def start(self, what):
+        return run(self.kage, "start", "-q", what).decode().strip()
 
+    def compare(self, what, make, use):
+        """use(make()), with what is made closed behind it; a row that says so when it cannot be made."""
+        try:
+            other = make()
+        except Unfit as why:
+            self.table.leave_out(what, why)
+            return
+        try:
+            use(other)
+        finally:
+            if hasattr(other, "close"):
+                other.close()
 
-class RawQemu:
-    """Cold: start, READY, gone. Warm: from a saved state, one line answered, gone."""
+    # ---- the groups ----
 
-    def __init__(self, folder, kernel, plan):
-        self.folder, self.kernel = folder, kernel
-        self.args = plan["args"]
-        self.initrd = self.pack()
-        self.path = lambda name: os.path.join(folder, name)
+    def starts(self):
+        table = self.table
+        table.title("start to exit of a hello")
 
-    def pack(self):
-        root = os.path.join(self.folder, "root")
-        for sub in ("bin", "proc", "dev"):
-            os.makedirs(os.path.join(root, sub))
-        shutil.copy("/bin/busybox", os.path.join(root, "bin/busybox"))
-        with open(os.path.join(root, "init"), "w") as f:
-            f.write(INIT)
-        os.chmod(os.path.join(root, "init"), 0o755)
-        out = os.path.join(self.folder, "initrd")
-        subprocess.run(f"find . | cpio -o -H newc --quiet > {out}", shell=True, cwd=root, check=True)
-        return out
+        def warm():
+            self.apply(self.hello)
 
-    def value(self, option):
-        """The value of an option in kage's own plan: the same machine, the same kernel options."""
-        for i, arg in enumerate(self.args):
-            if arg["arg"] == option:
-                return self.args[i + 1]["arg"].replace("%%", "%")
-        return None
+        def cold():
+            self.apply("--cold", self.hello)
 
-    def qemu(self, share, *extra):
-        for name in ("serial", "qmp"):
-            if os.path.exists(self.path(name)):
-                os.unlink(self.path(name))
-        argv = ["qemu-system-x86_64", "-accel", self.value("-accel"), "-M", self.value("-machine") + ",memory-backend=m",
-                "-cpu", self.value("-cpu"), "-m", "512", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-                "-kernel", self.kernel, "-initrd", self.initrd, "-append", self.value("-append"),
-                "-object", f"memory-backend-file,id=m,size=512M,mem-path={self.path('ram')},share={share}",
-                "-chardev", f"socket,id=s,path={self.path('serial')},server=on,wait=off", "-serial", "chardev:s",
-                "-qmp", f"unix:{self.path('qmp')},server=on,wait=off", *extra]
-        if self.value("-bios"):
-            argv += ["-bios", self.value("-bios")]
-        return subprocess.Popen(argv)
+        def by_hand(bare):
+            board = os.path.basename(bare.folder)
+            table.times(f"warm apply / bare restore, {board} 256 MiB, to its end", warm, lambda: bare.warm() and None, self.runs, 1.5)
+            table.times(f"warm apply / bare restore, {board} 256 MiB, to its answer", warm, bare.warm, self.runs)
+            table.times(f"cold apply / bare boot, {board} 256 MiB", cold, bare.cold, self.long_runs)
 
-    def connect(self, name):
-        while True:
+        def like_kage(bare):
+            table.times("warm apply / bare restore, kage's machine, to its end", warm, lambda: bare.warm() and None, self.runs, 1.5)
+            table.times("cold apply / raw QEMU, same kernel and machine", cold, bare.cold, self.runs, 1.3)
+
+        self.compare("warm apply / podman run", lambda: Podman(self.path("podman")),
+                     lambda podman: table.times("warm apply / podman run --network=none", warm, podman.run, self.runs, 1.0))
+        self.compare("bare restore and boot", lambda: Bare.like_kage(self.path("kage"), self.plan), like_kage)
+        for board in ("pc", "q35"):
+            self.compare(f"bare restore and boot, {board}", lambda: Bare.by_hand(self.path(board), self.plan, board), by_hand)
+        table.times("warm apply / cold apply", warm, cold, self.long_runs)
+        self.first_runs(cold)
+
+    def templates(self):
+        return {line.split()[0] for line in run(self.kage, "template", "ls").decode().splitlines()[1:]}
+
+    def first_runs(self, cold):
+        """A machine that was not there before, made anew for each run by its size."""
+        before, extra = self.templates(), []
+        for i in range(self.long_runs):
+            first = timed(lambda: self.apply(self.spec("first", NEW_MACHINE.format(memory=480 + i))))
+            extra.append(first - timed(cold))
+        for key in self.templates() - before:
+            run(self.kage, "template", "rm", key)
+        self.table.value("a first run's extra time over a cold one", extra, "s", 0.5)
+
+    def flow(self):
+        table, mib = self.table, self.size // MIB
+        table.title(f"throughput, {mib} MiB at a time", "kage", "raw TCP")
+
+        def use(wire):
+            self.output(wire)
+            vm = self.start("tiny")
             try:
-                s = socket.socket(socket.AF_UNIX)
-                s.connect(self.path(name))
-                return s
-            except OSError:
-                s.close()
-                time.sleep(0.001)
+                self.streams(wire, vm)
+            finally:
+                run(self.kage, "stop", vm)
 
-    @staticmethod
-    def expect(sock, word):
-        got = b""
-        while word not in got:
-            chunk = sock.recv(4096)
-            if not chunk:
-                raise RuntimeError("the raw guest is gone: " + got.decode(errors="replace")[-300:])
-            got += chunk
+        self.compare("throughput / raw TCP", lambda: Wire(self.path("wire"), self.plan), use)
 
-    def qmp(self):
-        f = self.connect("qmp").makefile("rw")
-        f.readline()
+    def output(self, wire):
+        spec, peaks = self.spec("output", OUTPUT.format(count=self.size // (64 * 1024))), []
 
-        def call(command, **arguments):
-            f.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-            f.flush()
-            while True:
-                reply = json.loads(f.readline())
-                if "return" in reply:
-                    return reply["return"]
-                if "error" in reply:
-                    raise RuntimeError(reply["error"]["desc"])
+        def kage():
+            got, peak = drain([self.kage, "apply", spec])
+            peaks.append(peak / MIB)
+            assert got == self.size, f"{got} bytes of output"
 
-        call("qmp_capabilities")
-        return call
+        self.table.rates("output of apply, start and end included", kage, lambda: wire.out(self.size), self.size, self.long_runs, 0.7)
+        self.table.value("peak memory of kage apply", [max(peaks)], "MiB", 32)
 
-    def cold(self):
-        if os.path.exists(self.path("ram")):
-            os.unlink(self.path("ram"))
-        process = self.qemu("off")
-        serial = self.connect("serial")
-        self.expect(serial, b"READY")
-        serial.sendall(b"bye\n")
-        process.wait()
+    def streams(self, wire, vm):
+        blob, peaks = self.path("blob"), []
+        with open(blob, "wb") as f:
+            f.truncate(self.size)
 
-    def save(self):
-        process = self.qemu("on")
-        serial = self.connect("serial")
-        self.expect(serial, b"READY")
-        time.sleep(0.3)
-        qmp = self.qmp()
-        qmp("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
-        qmp("migrate", uri=f"exec:cat > {self.path('state')}")
-        while qmp("query-migrate").get("status") not in ("completed", "failed"):
-            time.sleep(0.005)
-        process.kill()
-        process.wait()
+        def take(*args):
+            with open(blob, "rb") as f:
+                peaks.append(drain([self.kage, *args], stdin=f)[1] / MIB)
 
-    def warm(self):
-        process = self.qemu("off", "-incoming", "defer")
-        serial, qmp = self.connect("serial"), self.qmp()
-        qmp("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
-        qmp("migrate-incoming", uri=f"exec:cat {self.path('state')}")
-        while qmp("query-status")["status"] == "inmigrate":
-            pass
-        serial.sendall(b"hello\n")
-        self.expect(serial, b"GOT hello")
-        serial.sendall(b"bye\n")
-        process.wait()
+        def copy_out():
+            drain([self.kage, "cp", f"{vm}:/tmp/blob", self.path("copy")])
+            os.unlink(self.path("copy"))
+
+        rates, size, runs = self.table.rates, self.size, self.long_runs
+        count = str(self.size // (64 * 1024))
+        rates("output of exec", lambda: drain([self.kage, "exec", vm, "--", "dd", "if=/dev/zero", "bs=64k", "count=" + count]),
+              lambda: wire.out(size), size, runs, 0.7)
+        rates("input of exec, from a file", lambda: take("exec", vm, "--", "dd", "of=/dev/null", "bs=64k"),
+              lambda: wire.into(size), size, runs, 0.7)
+        self.table.value("peak memory of kage exec with input", [max(peaks)], "MiB", 32)
+        # The copy lives in the guest's memory, which is small.
+        room = min(size, 128 * MIB)
+        os.truncate(blob, room)
+        rates(f"cp into the machine, {room // MIB} MiB", lambda: run(self.kage, "cp", blob, f"{vm}:/tmp/blob"),
+              lambda: wire.into(room), room, runs)
+        rates(f"cp out of it, {room // MIB} MiB", copy_out, lambda: wire.out(room), room, runs)
+
+    def files(self):
+        count, share = 2000, self.path("tree")
+        self.table.title(f"{count} files of 1 KiB in 40 folders")
+        for i in range(count):
+            folder = os.path.join(share, "in", f"d{i % 40}")
+            os.makedirs(folder, exist_ok=True)
+            with open(os.path.join(folder, f"f{i}"), "wb") as f:
+                f.write(os.urandom(1024))
+        vm = self.start(self.spec("share", SHARE.format(path=share)))
+        try:
+            def rate(what, *argv):
+                self.table.value(what, [count / timed(lambda: run(self.kage, *argv)) for _ in range(self.long_runs)],
+                                 "/s", more_is_better=True)
+
+            rate("read through a share (tar)", "exec", vm, "--", "sh", "-c", "tar -cf /dev/null -C /tree in")
+            rate("looked at through a share (find -size)", "exec", vm, "--", "find", "/tree/in", "-size", "+100")
+            rate("written through a share (cp -r, rm -r)", "exec", vm, "--", "sh", "-c",
+                 "cp -r /tree/in /tree/new && rm -r /tree/new")
+            rate("copied in (kage cp)", "cp", os.path.join(share, "in"), f"{vm}:/root/")
+            rate("copied out (kage cp)", "cp", f"{vm}:/root/in", self.path("out/"))
+        finally:
+            run(self.kage, "stop", vm)
+
+    def calls(self):
+        self.table.title("small things")
+        vm = self.start("tiny")
+        try:
+            def call():
+                run(self.kage, "exec", vm, "--", "true")
+
+            call()
+            self.table.value("one exec of true", [timed(call) for _ in range(self.runs)], "s")
+            program = "i=0; while [ $i -lt 10000 ]; do echo -n x; i=$((i+1)); done"
+            self.table.value("10,000 writes of one byte", [timed(lambda: run(self.kage, "exec", vm, "--", "sh", "-c", program))
+                                                           for _ in range(self.long_runs)], "s")
+            self.table.value("the same into /dev/null", [timed(lambda: run(self.kage, "exec", vm, "--", "sh", "-c", f"({program}) >/dev/null"))
+                                                         for _ in range(self.long_runs)], "s")
+        finally:
+            run(self.kage, "stop", vm)
+        names = []
+        for i in range(2000):
+            names.append(self.spec(f"check{i}", HELLO))
+        self.table.value("kage check of one spec", [timed(lambda: run(self.kage, "check", self.hello)) for _ in range(self.runs)], "s", 0.005)
+        self.table.value("kage check of 2,000 specs", [2000 / timed(lambda: run(self.kage, "check", *names)) for _ in range(self.runs)],
+                         "/s", 5000, more_is_better=True)
+
+    def density(self, count=8):
+        """What a machine more takes: the share of every page that is its own, and the time."""
+        self.table.title(f"{count} machines at once")
+        spec = self.spec("sleep", SLEEP.format(seconds=3 + count))
+
+        def all_at_once(n):
+            runs = [subprocess.Popen([self.kage, "apply", spec], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) for _ in range(n)]
+            start = time.monotonic()
+            for r in runs:
+                assert r.stdout.readline() == b"up\n", "a machine did not come up"
+            took, total = time.monotonic() - start, sum(pss(r.pid) for r in runs)
+            for r in runs:
+                r.stdout.close()
+                assert r.wait() == 0, "a machine failed"
+            return took, total
+
+        def pss(pid):
+            with open(f"/proc/{pid}/task/{pid}/children") as f:
+                children = f.read().split()
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                own = sum(int(line.split()[1]) for line in f if line.startswith("Pss:")) * 1024
+            return own + sum(pss(child) for child in children)
+
+        one_took, one = all_at_once(1)
+        took, total = all_at_once(count)
+        self.table.value("memory of a further machine (PSS)", [(total - one) / (count - 1) / MIB], "MiB", 60)
+        self.table.value("until one is up", [one_took], "s")
+        self.table.value(f"until all {count} are up", [took], "s")
 
 
-# ---- the table ----
-
-
-def pair(name, kage, other, runs, rows, bar=None):
-    kage(), other()  # once each, so that both find their caches full
-    a, b = [], []
-    for _ in range(runs):
-        a.append(timed(kage))
-        b.append(timed(other))
-    ratio = statistics.median(x / y for x, y in zip(a, b))
-    rows.append({"what": name, "kage_s": round(statistics.median(a), 3), "other_s": round(statistics.median(b), 3),
-                 "ratio": round(ratio, 2), "bar": bar, "runs": runs})
-    print(f"{name:52} {statistics.median(a):8.3f} s {statistics.median(b):8.3f} s   {ratio:5.2f}x"
-          + (f"   (bar {bar:.1f}x)" if bar else ""), flush=True)
-
-
-def podman():
-    """A hello in a container of busybox, as an argument list; None when podman does not run here."""
-    if not shutil.which("podman") or not os.path.exists("/bin/busybox"):
-        return None
-    base = ["podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs"] if shutil.which("runc") else ["podman"]
-    with tempfile.TemporaryDirectory() as d:
-        os.makedirs(os.path.join(d, "bin"))
-        shutil.copy("/bin/busybox", os.path.join(d, "bin/busybox"))
-        os.symlink("busybox", os.path.join(d, "bin/echo"))
-        tar = subprocess.run(["tar", "-c", "-C", d, "."], capture_output=True, check=True).stdout
-        if subprocess.run([*base, "import", "-", "kage-bench"], input=tar, capture_output=True, check=False).returncode:
-            return None
-    argv = [*base, "run", "--rm", "--network=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000",
-            "localhost/kage-bench", "/bin/echo", "hello"]
-    return argv if subprocess.run(argv, capture_output=True, check=False).returncode == 0 else None
-
-
-def svg(rows, path):
-    bars = [(r["what"], r["ratio"]) for r in rows]
-    top = max([v for _, v in bars] + [1.0])
-    height = 40 + 44 * len(bars)
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" font-family="sans-serif" font-size="13">',
-           '<rect width="100%" height="100%" fill="white"/>']
-    scale = 420 / top
-    for i, (name, value) in enumerate(bars):
-        y = 24 + 44 * i
-        out.append(f'<text x="12" y="{y + 4}" fill="#333">{name}</text>')
-        out.append(f'<rect x="12" y="{y + 10}" width="{value * scale:.1f}" height="14" fill="#3b6ea5"/>')
-        out.append(f'<text x="{20 + value * scale:.1f}" y="{y + 22}" fill="#333">{value:.2f}x</text>')
-    out.append(f'<line x1="{12 + scale:.1f}" y1="14" x2="{12 + scale:.1f}" y2="{height - 14}" stroke="#c33" stroke-dasharray="4"/>')
-    out.append("</svg>")
-    with open(path, "w") as f:
-        f.write("\n".join(out) + "\n")
+GROUPS = ("starts", "flow", "files", "calls", "density")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kage", default=os.path.join(os.path.dirname(__file__), "../../build/bin/kage"))
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--json")
-    parser.add_argument("--svg")
+    parser.add_argument("--runs", type=int, default=9, help="of each side of a pair of starts; a third of it for what is slow (9)")
+    parser.add_argument("--size", type=int, default=1024, metavar="MIB", help="bytes moved in the throughput rows (1024)")
+    parser.add_argument("--quick", action="store_true", help="--runs 3 --size 64")
+    parser.add_argument("--only", metavar="GROUP,…", default=",".join(GROUPS), help="of " + ", ".join(GROUPS))
+    parser.add_argument("--json", metavar="FILE", help="write the rows")
+    parser.add_argument("--svg", metavar="FILE", help="draw the ratios")
     options = parser.parse_args()
-    kage, rows = os.path.abspath(options.kage), []
+    if options.quick:
+        options.runs, options.size = 3, 64
+    wrong = [g for g in options.only.split(",") if g not in GROUPS]
+    if wrong:
+        parser.error(f"there is no group {wrong[0]}")
 
     with tempfile.TemporaryDirectory(prefix="kage-bench-") as folder:
-        spec = os.path.join(folder, "hello.yaml")
-        with open(spec, "w") as f:
-            f.write(HELLO)
-        run(kage, "apply", spec)
-        plan = json.loads(run(kage, "plan", "--format=json", spec))
-        kernels = sorted(glob.glob(os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"),
-                                                "kage/images/tiny-*/kernel")), key=os.path.getmtime)
-        print(f"{'what':52} {'kage':>10} {'other':>10}   ratio")
-
-        def warm():
-            run(kage, "apply", spec)
-
-        def cold():
-            run(kage, "apply", "--cold", spec)
-
-        if os.path.exists("/bin/busybox") and shutil.which("cpio") and kernels:
-            raw = RawQemu(folder, kernels[-1], plan)
-            raw.save()
-            pair("warm apply / bare restore of a saved QEMU", warm, raw.warm, options.runs, rows, 1.5)
-            pair("cold apply / raw QEMU, same kernel and machine", cold, raw.cold, options.runs, rows, 1.3)
-        else:
-            print("left out: raw QEMU (needs /bin/busybox, cpio and an image of kage's)")
-        container = podman()
-        if container:
-            pair("warm apply / podman run", warm, lambda: run(*container), options.runs, rows, 1.0)
-        else:
-            print("left out: podman (not installed, or it cannot run a container here)")
-        pair("warm apply / cold apply", warm, cold, options.runs, rows)
+        bench = Bench(options, folder)
+        for group in options.only.split(","):
+            getattr(bench, group)()
+    about = {"cpus": os.cpu_count(), "accelerator": bench.plan.value("-accel"), "host_kernel": platform.release(),
+             "qemu": run("qemu-system-x86_64", "--version").decode().split("\n")[0], "load": os.getloadavg(),
+             "kage": run(bench.kage, "--version").decode().strip(), "date": time.strftime("%Y-%m-%d")}
+    print("\n" + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in about.items()))
     if options.json:
         with open(options.json, "w") as f:
-            json.dump({"machine": {"cpus": os.cpu_count(), "accelerator": plan.get("accel")}, "rows": rows}, f, indent=2)
+            json.dump({"machine": about, "rows": bench.table.rows, "missing": bench.table.missing}, f, indent=2)
+            f.write("\n")
     if options.svg:
-        svg(rows, options.svg)
+        plot.svg(bench.table.rows, options.svg)
     return 0
 
 
