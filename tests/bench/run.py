@@ -40,13 +40,6 @@ image: tiny
 commands:
   - run: echo up; sleep {seconds}
 """
-SHARE = """version: 1
-image: tiny
-shares:
-  tree: {{path: {path}, writable: true}}
-mounts:
-  - {{type: share, source: tree, target: /tree}}
-"""
 MIB = 1024 * 1024
 
 
@@ -71,8 +64,8 @@ class Bench:
     def apply(self, *args):
         run(self.kage, "apply", *args)
 
-    def start(self, what):
-        return run(self.kage, "start", "-q", what).decode().strip()
+    def start(self, *options):
+        return run(self.kage, "start", "-q", *options, "tiny").decode().strip()
 
     def compare(self, what, make, use):
         """use(make()), with what is made closed behind it; a row that says so when it cannot be made."""
@@ -136,7 +129,7 @@ class Bench:
 
         def use(wire):
             self.output(wire)
-            vm = self.start("tiny")
+            vm = self.start()
             try:
                 self.streams(wire, vm)
             finally:
@@ -190,16 +183,16 @@ class Bench:
             os.makedirs(folder, exist_ok=True)
             with open(os.path.join(folder, f"f{i}"), "wb") as f:
                 f.write(os.urandom(1024))
-        vm = self.start(self.spec("share", SHARE.format(path=share)))
+        vm = self.start("--share", share, "tree:rw")
         try:
             def rate(what, *argv):
                 self.table.value(what, [count / timed(lambda: run(self.kage, *argv)) for _ in range(self.long_runs)],
                                  "/s", more_is_better=True)
 
-            rate("read through a share (tar)", "exec", vm, "--", "sh", "-c", "tar -cf /dev/null -C /tree in")
-            rate("looked at through a share (find -size)", "exec", vm, "--", "find", "/tree/in", "-size", "+100")
+            rate("read through a share (tar)", "exec", vm, "--", "sh", "-c", "tar -cf /dev/null -C /mnt/tree in")
+            rate("looked at through a share (find -size)", "exec", vm, "--", "find", "/mnt/tree/in", "-size", "+100")
             rate("written through a share (cp -r, rm -r)", "exec", vm, "--", "sh", "-c",
-                 "cp -r /tree/in /tree/new && rm -r /tree/new")
+                 "cp -r /mnt/tree/in /mnt/tree/new && rm -r /mnt/tree/new")
             rate("copied in (kage cp)", "cp", os.path.join(share, "in"), f"{vm}:/root/")
             rate("copied out (kage cp)", "cp", f"{vm}:/root/in", self.path("out/"))
         finally:
@@ -207,7 +200,7 @@ class Bench:
 
     def calls(self):
         self.table.title("small things")
-        vm = self.start("tiny")
+        vm = self.start()
         try:
             def call():
                 run(self.kage, "exec", vm, "--", "true")
