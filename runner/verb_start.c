@@ -346,7 +346,7 @@ static int verb_start(int argc, char **argv, bool seed)
         code = kage_written(0);
     } else if (start(&o, &vm, &err) < 0) {
         fprintf(stderr, "kage: %s\n", err.message);
-        code = kage_result_exit_code(err.class, 0, 2);
+        code = kage_result_exit_code(err.class, 0, err.signal);
     } else {
         code = print_handle(&vm, seed);
     }

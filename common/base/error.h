@@ -37,6 +37,7 @@ struct kage_error {
     enum kage_class class;
     char *message; /* owned; NULL while nothing failed */
     struct kage_loc loc;
+    int signal; /* with KAGE_CLASS_INTERRUPTED: which one it was */
 };
 
 #define KAGE_ERROR_INIT                                                                            \

@@ -231,6 +231,7 @@ static int interrupted(int pipe, pid_t owner, int owner_fd, int signo, struct ka
     const char *signame = sigabbrev_np(signo);
     struct report report;
 
+    err->signal = signo;
     if (!owner && next_report(pipe, OWNER_END_MS, &report) == (ssize_t)sizeof report &&
         report.kind == REPORT_PID) {
         owner = report.pid;

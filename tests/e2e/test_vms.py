@@ -86,13 +86,14 @@ class Machines(Kage):
         self.assertEqual(self.machine(vm)["state"], "running")
 
     def test_a_start_that_is_interrupted_leaves_nothing(self):
-        p = self.start("start", "tiny", env=self.env)
-        wait_until(lambda: os.path.isdir(self.folder()) and os.listdir(self.folder()), 60)
-        p.send_signal(signal.SIGINT)
-        p.communicate(timeout=30)
-        self.assertEqual(p.returncode, 130)
-        # That the machine is gone is said when it is.
-        self.assertEqual(os.listdir(self.folder()), [])
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            p = self.start("start", "tiny", env=self.env)
+            wait_until(lambda: os.path.isdir(self.folder()) and os.listdir(self.folder()), 60)
+            p.send_signal(number)
+            p.communicate(timeout=30)
+            self.assertEqual(p.returncode, code)
+            # That the machine is gone is said when it is.
+            self.assertEqual(os.listdir(self.folder()), [])
 
     def test_a_start_that_is_interrupted_at_any_time_leaves_nothing(self):
         rng = random.Random(11)
