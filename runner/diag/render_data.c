@@ -116,8 +116,12 @@ void kage_render_github(struct kage_diags *diags, struct kage_buf *out)
                 continue;
             kage_buf_addf(out, "::%s ", commands[severity]);
             if (f->at.loc.file) {
+                /* As the paths of a change are written: annotations find their lines by text. */
+                const char *file = f->at.loc.file;
+                while (strncmp(file, "./", 2) == 0)
+                    file += 2 + strspn(file + 2, "/");
                 kage_buf_adds(out, "file=");
-                add_workflow_text(out, f->at.loc.file, true);
+                add_workflow_text(out, file, true);
                 kage_buf_addc(out, ',');
             }
             if (f->at.loc.line > 0)

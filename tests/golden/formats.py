@@ -113,6 +113,8 @@ def main():
         findings = json.loads(kage(program, folder, "--format=json", "--notes", NAME))["findings"]
         assert {f["code"] for f in findings} >= {"K105", "K209", "K303", "K409", "K502", "K503"}, findings
         check_github(kage(program, folder, "--format=github", "--notes", NAME), findings)
+        # a folder's files are called as the paths of a change are
+        check_github(kage(program, folder, "--format=github", "--notes", "."), findings)
         before = check_sarif(kage(program, folder, "--format=sarif", "--notes", NAME), findings)
         # a fingerprint survives lines that are added above
         spec.write_text("# a comment\n\n" + SPEC, "utf-8")
