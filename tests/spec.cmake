@@ -17,6 +17,8 @@ add_test(NAME golden/pages
 set_tests_properties(golden/pages PROPERTIES LABELS golden TIMEOUT 60)
 
 kage_python_test(golden/formats golden/formats.py $<TARGET_FILE:kage>)
+kage_python_test(golden/documents golden/documents.py $<TARGET_FILE:kage>)
+set_tests_properties(golden/documents PROPERTIES LABELS golden TIMEOUT 120)
 kage_python_test(recall recall/recall.py $<TARGET_FILE:kage>)
 set_tests_properties(golden/formats PROPERTIES LABELS golden TIMEOUT 600)
 set_tests_properties(recall PROPERTIES LABELS "golden;long" TIMEOUT 600)
