@@ -158,7 +158,7 @@ static struct kage_result made_up_result(struct fuzz_input *in, const struct kag
     struct kage_result r = {.class = (enum kage_class)(fuzz_byte(in) % KAGE_CLASS_COUNT),
                             .exit_code = fuzz_byte(in),
                             .message = masked(mask, in),
-                            .loc = {"job.yaml", fuzz_byte(in), 1}};
+                            .loc = {"job.yaml", 1 + fuzz_byte(in), 1}};
     r.commands = kage_alloc((commands + 1) * sizeof(*r.commands));
     r.n_commands = commands;
     for (size_t i = 0; i < commands; i++) {
@@ -201,6 +201,44 @@ static void check_stream(const struct kage_mask *mask, struct fuzz_input in)
     kage_mask_stream_done(&pieces);
 }
 
+/* From the process that ran the job to the one that asked for it. What is taken is sent on as it
+ * came; a result that claims to have passed has passed. */
+static void check_sending(const struct kage_plan *plan, const struct kage_buf *text, bool ours)
+{
+    struct kage_result got = {0}, again = {0};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_buf first = {0}, second = {0};
+    if (kage_result_receive(text, plan, &got, &err) == 0) {
+        PROMISE((got.class == KAGE_CLASS_NONE) == (got.exit_code == 0));
+        kage_result_send(&got, &first);
+        PROMISE(!ours ||
+                (first.len == text->len && memcmp(first.data, text->data, text->len) == 0));
+        PROMISE(kage_result_receive(&first, plan, &again, &err) == 0);
+        kage_result_send(&again, &second);
+        PROMISE(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
+    } else {
+        PROMISE(err.message && *err.message);
+    }
+    kage_result_done(&got);
+    kage_result_done(&again);
+    kage_buf_done(&first);
+    kage_buf_done(&second);
+    kage_error_done(&err);
+}
+
+static void check_wire(const struct kage_plan *plan, const struct kage_result *result,
+                       const uint8_t *data, size_t size)
+{
+    struct kage_buf text = {0};
+    kage_result_send(result, &text);
+    /* this plan has no artifacts, so a result with some is not of it */
+    check_sending(plan, &text, result->n_artifacts == 0);
+    kage_buf_consume(&text, text.len);
+    kage_buf_add(&text, data, size);
+    check_sending(plan, &text, false);
+    kage_buf_done(&text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input in = {data, size};
@@ -217,6 +255,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         results[i] = made_up_result(&in, mask, commands);
     }
     check_reports(&(struct kage_plans){items, jobs}, results);
+    check_wire(items[0], &results[0], data, size);
     for (size_t i = 0; i < jobs; i++) {
         kage_plan_free(items[i]);
         kage_result_done(&results[i]);
