@@ -10,7 +10,7 @@ target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
 target_include_directories(kage-core PRIVATE ${CURL_INCLUDE_DIRS})
 
 # The image builder, next to the programs as it will be once installed.
-set(builder_files build-tiny get-packages modules.conf unpack-kernel)
+set(builder_files build-kernel build-tiny get-packages lean.config modules.conf unpack-kernel)
 list(TRANSFORM builder_files PREPEND ${CMAKE_SOURCE_DIR}/image-builder/)
 set(builder_folder ${CMAKE_BINARY_DIR}/share/kage/image-builder)
 
@@ -46,10 +46,11 @@ add_dependencies(image-recipes image-id)
 add_dependencies(kage-core image-recipes)
 
 install(PROGRAMS ${CMAKE_SOURCE_DIR}/image-builder/build-rootfs
-  ${CMAKE_SOURCE_DIR}/image-builder/build-tiny
+  ${CMAKE_SOURCE_DIR}/image-builder/build-kernel ${CMAKE_SOURCE_DIR}/image-builder/build-tiny
   ${CMAKE_SOURCE_DIR}/image-builder/get-packages ${CMAKE_SOURCE_DIR}/image-builder/unpack-kernel
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)
 install(DIRECTORY ${CMAKE_SOURCE_DIR}/image-builder/recipes
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)
-install(FILES ${CMAKE_SOURCE_DIR}/image-builder/modules.conf
+install(FILES
+  ${CMAKE_SOURCE_DIR}/image-builder/lean.config ${CMAKE_SOURCE_DIR}/image-builder/modules.conf
   DESTINATION ${CMAKE_INSTALL_DATADIR}/kage/image-builder)

@@ -109,5 +109,57 @@ check "build-tiny: output is in the way" fails_with 'exists already' \
     "$builder/build-tiny" --vmd /bin/bash --sandbox-helper /bin/bash there
 check "build-tiny: usage" fails_with 'usage:' "$builder/build-tiny"
 
+check "build-tiny: a kernel it does not know" fails_with 'usage:' \
+    "$builder/build-tiny" --vmd /bin/bash --sandbox-helper /bin/bash --kernel fat image
+
+# ---- the lean kernel ----
+
+config=$builder/lean.config
+# allnoconfig passes over what it cannot read.
+well_formed() {
+    ! grep -nvE '^($|#$|# |CONFIG_[A-Z0-9_]+=(y|[0-9]+|"[^"]*")$)' "$config" &&
+        ! grep -nE '^# CONFIG_' "$config" | grep -vE '^[0-9]+:# CONFIG_[A-Z0-9_]+ is not set$'
+}
+check "lean.config: well-formed" well_formed
+check "lean.config: each option once" \
+    [ -z "$(grep -oE '^(# )?CONFIG_[A-Z0-9_]+' "$config" | sed 's/^# //' | sort | uniq -d)" ]
+# What vmd and sandbox-helper cannot do without.
+for option in PVH FW_CFG_SYSFS VIRTIO_PCI VIRTIO_NET VIRTIO_BLK DEVTMPFS TMPFS OVERLAY_FS 9P_FS NET_9P_VIRTIO \
+    EXT4_FS SQUASHFS EROFS_FS UTS_NS IPC_NS USER_NS PID_NS NET_NS SECCOMP_FILTER MEMCG CGROUP_PIDS \
+    CFS_BANDWIDTH UNIX98_PTYS SERIAL_8250_CONSOLE SECURITY_LANDLOCK; do
+    check "lean.config: $option" grep -qx "CONFIG_$option=y" "$config"
+done
+
+check "build-kernel: usage" fails_with 'usage:' "$builder/build-kernel"
+# A system on which there are only a few tools.
+mkdir tools
+for tool in bash cat dirname grep head mkdir mktemp rm sed sha256sum sort touch tr uname xz; do
+    ln -s "$(command -v $tool)" tools/$tool
+done
+bare() { # bare PROGRAM…: with these tools only
+    PATH=$work/tools "$@"
+}
+check "build-kernel: not Debian" fails_with 'not a Debian system' bare "$builder/build-kernel" lean
+cat >tools/apt-cache <<'EOF'
+#!/bin/bash
+echo "  Candidate: ${CANDIDATE-6.1.99-1}"
+EOF
+chmod +x tools/apt-cache
+if [ "$(uname -m)" = x86_64 ]; then
+    CANDIDATE='(none)' check "build-kernel: no source" fails_with 'apt offers no linux-source' \
+        bare "$builder/build-kernel" lean
+    check "build-kernel: what to install" fails_with "'apt-get install .*bison .*flex .*libelf-dev" \
+        bare "$builder/build-kernel" lean
+    check "build-kernel: nothing is left" [ -z "$(ls -A lean)" ]
+    recipe=$(cat "$builder/build-kernel" "$config" "$builder/unpack-kernel" | sha256sum | head -c 16)
+    mkdir "lean/6.1.98-1-$recipe" && touch "lean/6.1.98-1-$recipe/packages"
+    finds() { [ "$(bare "$builder/build-kernel" "$@" 2>/dev/null)" = "$work/lean/6.1.98-1-$recipe" ]; }
+    check "build-kernel: one that is there" finds --any-version lean
+    check "build-kernel: a newer source" fails_with 'apt-get install' bare "$builder/build-kernel" lean
+    mv "lean/6.1.98-1-$recipe" lean/6.1.98-1-0123456789abcdef
+    check "build-kernel: one of another recipe" fails_with 'apt-get install' \
+        bare "$builder/build-kernel" --any-version lean
+fi
+
 [ $failures -eq 0 ] || echo "$failures failed"
 [ $failures -eq 0 ]
