@@ -27,7 +27,7 @@ static const char help[] =
     "  --host FILE          plan for the host this JSON file describes instead of this machine:\n"
     "                       {\"os\": \"linux\", \"arch\": \"x86_64\", \"accelerators\": "
     "[\"kvm\"]}\n"
-    "  --kernel FILE        boot this kernel instead of the image's\n"
+    "  --kernel KERNEL      boot this kernel: lean or stock, which are kage's own, or a file\n"
     "  --matrix AXIS=VALUE  only the jobs with this value; can be given again\n"
     "  --initrd FILE        with --kernel: use this initramfs instead of kage's own\n"
     "  -h, --help           show this help\n"

@@ -8,9 +8,24 @@ static const char *show(struct kage_diags *diags, const char *s)
     return kage_diags_show(diags, s, strlen(s));
 }
 
+/* kage's own kernel boots what comes without one. */
+static void check_own_kernel(const struct kage_draft *draft, struct kage_diags *diags)
+{
+    const struct kage_spec_machine *machine = &draft->spec.machine;
+    struct kage_span at = {machine->kernel_loc, KAGE_SPAN_WORD};
+
+    if (machine->kernel == KAGE_OWN_KERNEL_ANY || !draft->spec.image.kernel)
+        return;
+    struct kage_finding *f = kage_diags_add(
+        diags, K204_EXCLUSIVE, at, "the image has a kernel of its own, so kage's cannot boot it");
+    kage_finding_also(f, draft->image_at, "'kernel' of the image is here");
+    kage_finding_help(f, "leave one of them out");
+}
+
 void kage_check_image(const struct kage_draft *draft, struct kage_diags *diags)
 {
     const struct kage_spec_image *image = &draft->spec.image;
+    check_own_kernel(draft, diags);
     if (!image->url)
         return;
     struct kage_span at = draft->image_at;

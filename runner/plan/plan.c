@@ -31,8 +31,10 @@ struct kage_plan_step *kage_plan_add_step(struct kage_plan *plan, enum kage_plan
     return step;
 }
 
-static void copy_image(const struct kage_spec_image *from, struct kage_plan *plan)
+static void copy_image(const struct kage_spec *spec, struct kage_plan *plan)
 {
+    const struct kage_spec_image *from = &spec->image;
+
     plan->image = (struct kage_spec_image){
         .form = from->form,
         .loc = kage_plan_loc(plan, from->loc),
@@ -44,6 +46,7 @@ static void copy_image(const struct kage_spec_image *from, struct kage_plan *pla
         .initrd = kage_strdup(from->initrd),
         .rootfs = kage_strdup(from->rootfs),
         .cmdline = kage_strdup(from->cmdline),
+        .own_kernel = spec->machine.kernel,
     };
 }
 
@@ -202,7 +205,7 @@ int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *f
     plan->name = kage_strdup(spec->name);
     plan->spec_file = kage_strdup(spec->file);
     plan->arch = spec->machine.arch == KAGE_ARCH_HOST ? facts->arch : spec->machine.arch;
-    copy_image(&spec->image, plan);
+    copy_image(spec, plan);
     copy_shares(spec, plan);
     copy_secrets(spec, plan);
     copy_artifacts(spec, plan);
@@ -243,7 +246,23 @@ int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char 
                          struct kage_error *err)
 {
     struct kage_spec_image image = {.form = KAGE_IMAGE_KERNEL, .loc = spec->image.loc};
+    int own = kage_own_kernel_from(kernel);
 
+    if (own >= 0 && spec->image.form == KAGE_IMAGE_KERNEL)
+        return kage_error_set(err, KAGE_CLASS_SPEC,
+                              "the image has a kernel of its own, so kage's kernel '%s' cannot "
+                              "boot it; for a file of that name, write ./%s",
+                              kernel, kernel);
+    if (own >= 0 && initrd)
+        return kage_error_set(err, KAGE_CLASS_SPEC,
+                              "kage's kernel '%s' has its own initramfs; leave out --initrd, or "
+                              "write ./%s for a file of that name",
+                              kernel, kernel);
+    if (own >= 0) {
+        spec->machine.kernel = (enum kage_own_kernel)own;
+        return 0;
+    }
+    spec->machine.kernel = KAGE_OWN_KERNEL_ANY;
     image.kernel = real_path(spec, kernel, err);
     if (image.kernel && initrd)
         image.initrd = real_path(spec, initrd, err);

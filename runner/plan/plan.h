@@ -142,8 +142,13 @@ void kage_plan_free(struct kage_plan *plan);
  * what kage_plans_label() found necessary. Owned. */
 char *kage_plan_label(const struct kage_plan *plan);
 
-/* Puts a kernel, and perhaps an initramfs (NULL for kage's own), in the place of the spec's image,
- * as --kernel and --initrd do. Relative paths start from the current folder. */
+/* "stock" or "lean", and back (-1 for other words). KAGE_OWN_KERNEL_ANY is "". */
+const char *kage_own_kernel_name(enum kage_own_kernel kernel);
+int kage_own_kernel_from(const char *word);
+
+/* What --kernel and --initrd do. A word of kage_own_kernel_from chooses one of kage's own kernels
+ * for the spec's image. Anything else is a file, which takes the image's place, perhaps with an
+ * initramfs (NULL for kage's own). Relative paths start from the current folder. */
 int kage_plan_use_kernel(struct kage_spec *spec, const char *kernel, const char *initrd,
                          struct kage_error *err);
 

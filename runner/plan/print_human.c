@@ -62,6 +62,8 @@ static void put_machine(struct kage_buf *out, const struct kage_plan *plan)
     }
     kage_buf_adds(out, "\n  image  ");
     put_printable(out, what ? what : image->url ? image->url : "?");
+    if (image->own_kernel != KAGE_OWN_KERNEL_ANY)
+        kage_buf_addf(out, "\n  kernel %s", kage_own_kernel_name(image->own_kernel));
     kage_buf_addf(out, "\n  time   %s to boot, %s in all\n", boot, job);
 }
 

@@ -45,6 +45,8 @@ static void put_image(struct kage_buf *out, const struct kage_spec_image *image)
     put_member(out, "initrd", image->initrd);
     put_member(out, "rootfs", image->rootfs);
     put_member(out, "cmdline", image->cmdline);
+    if (image->own_kernel != KAGE_OWN_KERNEL_ANY)
+        put_member(out, "own_kernel", kage_own_kernel_name(image->own_kernel));
     put_loc(out, image->loc);
     kage_buf_adds(out, "},\n");
 }

@@ -69,7 +69,8 @@ static int read_head(const struct cJSON *root, struct kage_plan *plan, struct ka
 static int read_image(const struct cJSON *item, struct kage_plan *plan, struct kage_error *err)
 {
     struct kage_json_obj o = kage_json_open(
-        item, "image", "form name url digest path kernel initrd rootfs cmdline line col", err);
+        item, "image", "form name url digest path kernel initrd rootfs cmdline own_kernel line col",
+        err);
     struct kage_spec_image *image = &plan->image;
 
     image->form = (enum kage_image_form)kage_plan_read_word(&o, "form", kage_image_form_from, 0);
@@ -82,6 +83,9 @@ static int read_image(const struct cJSON *item, struct kage_plan *plan, struct k
     image->initrd = kage_json_str(&o, "initrd", false);
     image->rootfs = kage_json_str(&o, "rootfs", false);
     image->cmdline = kage_json_str(&o, "cmdline", false);
+    if (kage_json_has(&o, "own_kernel"))
+        image->own_kernel = (enum kage_own_kernel)kage_plan_read_word(
+            &o, "own_kernel", kage_own_kernel_from, KAGE_OWN_KERNEL_STOCK);
     return o.failed ? -1 : 0;
 }
 

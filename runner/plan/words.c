@@ -3,6 +3,7 @@
 
 #include "common/proto/frame.h"
 #include "runner/plan/parts.h"
+#include "runner/plan/plan.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -40,6 +41,13 @@ static const char *const forms[] = {
     [KAGE_IMAGE_KERNEL] = "kernel",
 };
 
+static const char *const own_kernels[] = {
+    [KAGE_OWN_KERNEL_ANY] = "",
+    [KAGE_OWN_KERNEL_STOCK] = "stock",
+    [KAGE_OWN_KERNEL_LEAN] = "lean",
+};
+_Static_assert(COUNT(own_kernels) == KAGE_OWN_KERNEL_COUNT, "a name for every kernel of kage");
+
 static int find(const char *const *words, size_t n, const char *word)
 {
     for (size_t i = 0; i < n; i++)
@@ -68,6 +76,11 @@ const char *kage_ready_name(enum kage_ready ready)
     return readies[ready];
 }
 
+const char *kage_own_kernel_name(enum kage_own_kernel kernel)
+{
+    return own_kernels[kernel];
+}
+
 const char *kage_image_form_name(enum kage_image_form form)
 {
     return forms[form];
@@ -91,6 +104,13 @@ int kage_when_from(const char *word)
 int kage_ready_from(const char *word)
 {
     return find(readies, COUNT(readies), word);
+}
+
+int kage_own_kernel_from(const char *word)
+{
+    int found = find(own_kernels, COUNT(own_kernels), word);
+
+    return found == KAGE_OWN_KERNEL_ANY ? -1 : found;
 }
 
 int kage_image_form_from(const char *word)

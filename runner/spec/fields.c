@@ -39,6 +39,8 @@ static const struct kage_word accel_words[] = {{"auto", KAGE_ACCEL_AUTO},
                                                {"hvf", KAGE_ACCEL_HVF},
                                                {"tcg", KAGE_ACCEL_TCG},
                                                {NULL, 0}};
+static const struct kage_word own_kernel_words[] = {
+    {"stock", KAGE_OWN_KERNEL_STOCK}, {"lean", KAGE_OWN_KERNEL_LEAN}, {NULL, 0}};
 static const struct kage_word switch_words[] = {
     {"off", false}, {"on", true}, {"false", false}, {"true", true}, {NULL, 0}};
 static const struct kage_word mount_words[] = {
@@ -247,6 +249,10 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_MACHINE, "clock", KAGE_FIELD_STRING, .form = KAGE_FORM_CLOCK, .fallback = "host",
      AT(MACHINE, clock), LOC(MACHINE, clock_loc),
      .doc = "host, or the time the guest starts at, as RFC 3339 writes it."},
+    {KAGE_OBJECT_MACHINE, "kernel", KAGE_FIELD_WORD, .words = own_kernel_words, AT(MACHINE, kernel),
+     LOC(MACHINE, kernel_loc),
+     .doc = "Which of kage's kernels boots the image: stock, the distribution's, or lean, which "
+            "kage builds itself; the one the image was built for by default."},
 
     {KAGE_OBJECT_NETWORK, "outbound", KAGE_FIELD_WORD, .words = switch_words, .fallback = "off",
      AT(NETWORK, outbound), .doc = "Whether the guest reaches other machines."},

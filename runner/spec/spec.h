@@ -35,6 +35,13 @@ enum kage_image_form {
     KAGE_IMAGE_PATH,   /* path, digest */
     KAGE_IMAGE_KERNEL, /* kernel, initrd, rootfs, cmdline */
 };
+/* Which of kage's own kernels boots an image that brings none. */
+enum kage_own_kernel {
+    KAGE_OWN_KERNEL_ANY, /* the one the image was built for */
+    KAGE_OWN_KERNEL_STOCK,
+    KAGE_OWN_KERNEL_LEAN,
+    KAGE_OWN_KERNEL_COUNT
+};
 enum kage_mount_type { KAGE_MOUNT_SHARE, KAGE_MOUNT_TMPFS, KAGE_MOUNT_DISK };
 enum kage_when { KAGE_WHEN_ON_SUCCESS, KAGE_WHEN_ON_FAILURE, KAGE_WHEN_ALWAYS };
 enum kage_sandbox { KAGE_SANDBOX_DEFAULT, KAGE_SANDBOX_STRICT, KAGE_SANDBOX_NONE };
@@ -45,6 +52,7 @@ struct kage_spec_image {
     char *name, *url, *digest;
     char *path, *kernel, *initrd, *rootfs; /* absolute: resolved against the spec's folder */
     char *cmdline;
+    enum kage_own_kernel own_kernel; /* in a plan only: the machine's, see below */
 };
 
 struct kage_spec_machine {
@@ -61,6 +69,8 @@ struct kage_spec_machine {
     struct kage_loc accel_loc;
     char *clock; /* NULL for the host's, else RFC 3339 */
     struct kage_loc clock_loc;
+    enum kage_own_kernel kernel;
+    struct kage_loc kernel_loc;
 };
 
 struct kage_spec_forward {
