@@ -19,6 +19,7 @@
 #include "runner/image/remote.h"
 #include "runner/image/store.h"
 #include "runner/image/tiny.h"
+#include "runner/plan/plan.h"
 #include "runner/spec/units.h"
 #include "runner/verbs.h"
 
@@ -26,7 +27,8 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char usage[] =
     "Usage: kage image ls\n"
-    "       kage image build [--recipe FILE] [--mirror URL] [--suite SUITE] [NAME]\n"
+    "       kage image build [--kernel stock|lean] [--recipe FILE] [--mirror URL]\n"
+    "                        [--suite SUITE] [NAME]\n"
     "       kage image pull [--digest sha256:HEX] [--max-size SIZE] URL\n"
     "       kage image inspect [--json] IMAGE\n"
     "       kage image rm IMAGE|--all\n"
@@ -41,6 +43,8 @@ static const char usage[] =
     "  inspect  what an image was made from, its files and digests; checks every byte\n"
     "  rm       remove an image, or with --all everything that is cached\n"
     "\n"
+    "  --kernel KERNEL  build: what it boots with: stock, the distribution's kernel, or lean,\n"
+    "                   a small one that is compiled here, once, in about ten minutes\n"
     "  --recipe FILE    build: which packages and files (docs/images.md)\n"
     "  --mirror URL     build: take packages from there\n"
     "  --suite SUITE    build: the release of the distribution, such as bookworm\n"
@@ -53,7 +57,7 @@ static const char usage[] =
 
 struct options {
     bool json, all;
-    const char *recipe, *mirror, *suite, *digest, *max_size;
+    const char *kernel, *recipe, *mirror, *suite, *digest, *max_size;
 };
 
 static int wrong(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -119,21 +123,31 @@ static char *name_in(const char *folder)
 static bool is_current(const struct kage_store *store, const char *entry, const char *folder)
 {
     KAGE_CLEANUP(kage_freep) char *name = name_in(entry);
+    KAGE_CLEANUP(kage_freep) char *tiny = kage_tiny_folder(store, kage_tiny_default(store));
     KAGE_CLEANUP(kage_freep) char *found = NULL;
     struct kage_manifest m = {0};
 
-    found = strcmp(name, "tiny") ? kage_built_find(store, name, &m) : kage_tiny_folder(store);
+    if (!strcmp(folder, tiny))
+        return true;
+    found = kage_built_find(store, name, &m);
     kage_manifest_done(&m);
     return found && !strcmp(found, folder);
 }
 
-static void list_one(const char *shown, const char *folder, bool current)
+static const char *kernel_of(const struct kage_store *store, const struct kage_manifest *m)
+{
+    return kage_own_kernel_name(kage_tiny_kernel(store, KAGE_OWN_KERNEL_ANY, m));
+}
+
+static void list_one(const struct kage_store *store, const char *shown, const char *folder,
+                     bool current)
 {
     struct kage_manifest m = {0};
 
     printf("%c %-26s ", current ? '*' : ' ', shown);
     if (kage_manifest_read(folder, &m, NULL) == 0)
-        printf("%7.1f MiB  %s\n", mebibytes(size_of(&m)), m.from ? m.from : m.packages);
+        printf("%7.1f MiB  %-5s  %s\n", mebibytes(size_of(&m)), kernel_of(store, &m),
+               m.from ? m.from : m.packages);
     else
         printf("   damaged\n");
     kage_manifest_done(&m);
@@ -150,7 +164,8 @@ static void list_folder(const struct kage_store *store, const char *path, bool n
         KAGE_CLEANUP(kage_freep) char *shown = kage_asprintf("%.24s", entry);
 
         if (entry[0] != '.')
-            list_one(named ? entry : shown, folder, !named || is_current(store, entry, folder));
+            list_one(store, named ? entry : shown, folder,
+                     !named || is_current(store, entry, folder));
         free(entries[i]);
     }
     free(entries);
@@ -167,12 +182,53 @@ static int list(struct kage_store *store, int argc, char **argv, const struct op
 
 /* ---- build and pull ---- */
 
+/* Builds tiny anew, and remembers the kernel if one was asked for. */
+static char *build_tiny(struct kage_store *store, const struct options *o,
+                        enum kage_own_kernel kernel, struct kage_manifest *m,
+                        struct kage_error *err)
+{
+    char *folder = kage_tiny_resolve(store, kernel, true, say, NULL, m, err);
+    int r;
+
+    if (!folder || !o->kernel)
+        return folder;
+    r = kage_store_lock(store, say, NULL, err);
+    if (r == 0)
+        r = kage_tiny_set_default(store, kernel, err);
+    kage_store_unlock(store);
+    if (r < 0)
+        kage_freep(&folder);
+    return folder;
+}
+
+/* What it boots with is built first, so that a compiler that is missing is told at once. */
+static char *build_recipe(struct kage_store *store, const struct kage_built_order *order,
+                          enum kage_own_kernel kernel, struct kage_manifest *m,
+                          struct kage_error *err)
+{
+    struct kage_manifest boot = {0};
+    KAGE_CLEANUP(kage_freep) char *folder = NULL;
+
+    if (order->boots) {
+        folder = kage_tiny_resolve(store, kernel, false, say, NULL, &boot, err);
+        kage_manifest_done(&boot);
+        if (!folder)
+            return NULL;
+    }
+    return kage_built_build(store, order, say, NULL, m, err);
+}
+
 static int build(struct kage_store *store, int argc, char **argv, const struct options *o)
 {
     const char *name = argc ? kage_built_full_name(argv[0]) : "tiny";
     bool tiny = !strcmp(name, "tiny");
-    struct kage_built_order order = {
-        .name = name, .recipe = o->recipe, .mirror = o->mirror, .suite = o->suite};
+    struct kage_built_order order = {.name = name,
+                                     .recipe = o->recipe,
+                                     .mirror = o->mirror,
+                                     .suite = o->suite,
+                                     .boots = o->kernel};
+    int asked = o->kernel ? kage_own_kernel_from(o->kernel) : (int)KAGE_OWN_KERNEL_ANY;
+    enum kage_own_kernel kernel;
     KAGE_CLEANUP(kage_freep) char *folder = NULL, *took = NULL;
     struct kage_manifest m = {0};
     struct kage_error err = KAGE_ERROR_INIT;
@@ -184,8 +240,12 @@ static int build(struct kage_store *store, int argc, char **argv, const struct o
         return wrong("a name has lower-case letters, digits, '.' and '-'");
     if (tiny && (o->recipe || o->mirror || o->suite))
         return wrong("tiny has no recipe, mirror or suite; give the image another name");
-    folder = tiny ? kage_tiny_resolve(store, true, say, NULL, &m, &err)
-                  : kage_built_build(store, &order, say, NULL, &m, &err);
+    if (asked < 0)
+        return wrong("kage's kernels are stock and lean; a kernel of your own is named by the "
+                     "spec, or by 'kage apply --kernel FILE'");
+    kernel = kage_tiny_kernel(store, (enum kage_own_kernel)asked, NULL);
+    folder = tiny ? build_tiny(store, o, kernel, &m, &err)
+                  : build_recipe(store, &order, kernel, &m, &err);
     if (!folder)
         return failed(&err);
     took = kage_duration_text((kage_now_ms() - began + 50) / 100 * 100);
@@ -233,7 +293,7 @@ static char *locate(const struct kage_store *store, const char *name)
     char *folder = NULL;
 
     if (!strcmp(name, "tiny")) {
-        folder = kage_tiny_folder(store);
+        folder = kage_tiny_folder(store, kage_tiny_default(store));
     } else if (is_url(name)) {
         folder = kage_remote_folder(store, name, NULL);
     } else if (kage_built_name_valid(name)) {
@@ -293,7 +353,8 @@ static void print_file(const char *what, const struct kage_manifest_file *file)
         printf("%-9s %6.1f MiB  sha256:%s\n", what, mebibytes(file->size), file->sha256);
 }
 
-static void print_human(const char *folder, const struct kage_manifest *m)
+static void print_human(const struct kage_store *store, const char *folder,
+                        const struct kage_manifest *m)
 {
     printf("name      %s\n", m->name);
     if (*m->arch)
@@ -301,6 +362,7 @@ static void print_human(const char *folder, const struct kage_manifest *m)
     printf("folder    %s\n", folder);
     if (m->from)
         printf("from      %s\n", m->from);
+    printf("boots     the %s kernel%s\n", kernel_of(store, m), m->boots ? "" : ", as tiny does");
     printf("%s  %s\n", *m->arch ? "packages" : "holds   ", m->packages);
     if (*m->kernel.sha256) {
         KAGE_CLEANUP(kage_freep)
@@ -331,7 +393,7 @@ static int inspect(struct kage_store *store, int argc, char **argv, const struct
     if (r == 0 && o->json)
         r = print_json(folder, &err);
     else if (r == 0)
-        print_human(folder, &m);
+        print_human(store, folder, &m);
     kage_manifest_done(&m);
     return r < 0 ? failed(&err) : flushed();
 }
@@ -358,7 +420,8 @@ static int remove_entries(const char *folder, const char *name, struct kage_erro
 
 static int remove_everything(struct kage_store *store, struct kage_error *err)
 {
-    const char *const folders[] = {store->images, store->downloads, store->parts, store->kernels};
+    const char *const folders[] = {store->images, store->downloads, store->parts, store->kernels,
+                                   store->lean};
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < sizeof folders / sizeof *folders; i++)
@@ -380,6 +443,12 @@ static int discard(struct kage_store *store, int argc, char **argv, const struct
     if (!o->all && !folder && strcmp(name, "tiny"))
         return not_there(name);
     r = kage_store_lock(store, say, NULL, &err);
+    /* The choice of a kernel goes with the image that it was made for. */
+    if (r == 0 && (o->all || !strcmp(name, "tiny"))) {
+        r = kage_tiny_set_default(store, KAGE_OWN_KERNEL_STOCK, &err);
+        if (r == 0)
+            r = remove_entries(store->images, "tiny-lean", &err);
+    }
     if (r == 0 && o->all)
         r = remove_everything(store, &err);
     else if (r == 0 && !is_url(name) && kage_built_name_valid(name))
@@ -396,20 +465,16 @@ static const struct action {
     int (*run)(struct kage_store *store, int argc, char **argv, const struct options *o);
     const char *options; /* letters of those it takes */
 } actions[] = {
-    {"ls", list, ""},          {"build", build, "rms"}, {"pull", pull, "dM"},
+    {"ls", list, ""},          {"build", build, "krms"}, {"pull", pull, "dM"},
     {"inspect", inspect, "j"}, {"rm", discard, "a"},
 };
 
 static const struct option longs[] = {
-    {"json", no_argument, NULL, 'j'},
-    {"all", no_argument, NULL, 'a'},
-    {"recipe", required_argument, NULL, 'r'},
-    {"mirror", required_argument, NULL, 'm'},
-    {"suite", required_argument, NULL, 's'},
-    {"digest", required_argument, NULL, 'd'},
-    {"max-size", required_argument, NULL, 'M'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"json", no_argument, NULL, 'j'},         {"all", no_argument, NULL, 'a'},
+    {"kernel", required_argument, NULL, 'k'}, {"recipe", required_argument, NULL, 'r'},
+    {"mirror", required_argument, NULL, 'm'}, {"suite", required_argument, NULL, 's'},
+    {"digest", required_argument, NULL, 'd'}, {"max-size", required_argument, NULL, 'M'},
+    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
 };
 
 static const char *option_name(int letter)
@@ -428,7 +493,8 @@ static int parse(int argc, char **argv, struct options *o, char *given)
     opterr = 0;
     optind = 0;
     for (int c; (c = getopt_long(argc, argv, ":h", longs, NULL)) != -1;) {
-        const char **text = c == 'r'   ? &o->recipe
+        const char **text = c == 'k'   ? &o->kernel
+                            : c == 'r' ? &o->recipe
                             : c == 'm' ? &o->mirror
                             : c == 's' ? &o->suite
                             : c == 'd' ? &o->digest

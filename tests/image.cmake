@@ -9,9 +9,10 @@ if(KAGE_TESTS)
   set_tests_properties(unit/image_builder PROPERTIES LABELS unit TIMEOUT 120 SKIP_RETURN_CODE 77)
 endif()
 
-# End to end: one from a server of the test's own, one with images built here.
+# End to end: one from a server of the test's own, one with images built here, one with the lean
+# kernel if it is there.
 if(KAGE_TESTS)
-  foreach(name downloads images)
+  foreach(name downloads images lean)
     kage_python_test(e2e/${name} e2e/test_${name}.py)
     set_tests_properties(e2e/${name} PROPERTIES LABELS "e2e;long" TIMEOUT 900 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")

@@ -101,8 +101,10 @@ static void tell(struct kage_buf *lines, kage_image_progress *progress, void *us
     char *end;
 
     while (lines->len && (end = memchr(lines->data, '\n', lines->len))) {
-        KAGE_CLEANUP(kage_freep)
-        char *line = kage_printable(lines->data, (size_t)(end - lines->data));
+        bool bar = lines->data[0] == '\r'; /* what progress.h takes it for */
+        const char *start = lines->data + (bar ? 1 : 0);
+        KAGE_CLEANUP(kage_freep) char *text = kage_printable(start, (size_t)(end - start));
+        KAGE_CLEANUP(kage_freep) char *line = kage_asprintf("%s%s", bar ? "\r" : "", text);
 
         if (progress)
             progress(line, user);

@@ -85,7 +85,7 @@ static char *run_script(struct kage_store *store, const struct kage_built_order 
     struct kage_builder builder = {0};
     KAGE_CLEANUP(kage_freep) char *output = kage_asprintf("%s/output", work);
     KAGE_CLEANUP(kage_freep) char *program = NULL, *folder = NULL;
-    const char *argv[10];
+    const char *argv[12];
     size_t n = 0;
     int r;
 
@@ -103,6 +103,10 @@ static char *run_script(struct kage_store *store, const struct kage_built_order 
     if (order->suite) {
         argv[n++] = "--suite";
         argv[n++] = order->suite;
+    }
+    if (order->boots) {
+        argv[n++] = "--boots";
+        argv[n++] = order->boots;
     }
     argv[n++] = order->recipe ? order->recipe : order->name;
     argv[n++] = output;

@@ -27,6 +27,7 @@ struct kage_built_order {
     const char *name;
     const char *recipe;         /* a file; NULL for kage's own recipe of that name */
     const char *mirror, *suite; /* instead of the recipe's; may be NULL */
+    const char *boots;          /* which of kage's own kernels it is for; NULL for the default */
     bool if_missing;            /* take one that somebody else has built in the meantime */
 };
 

@@ -59,7 +59,7 @@ int kage_image_require_own_arch(enum kage_arch arch, struct kage_error *err)
                           arch == KAGE_ARCH_X86_64 ? "x86_64" : "aarch64");
 }
 
-static int find_tiny(const struct request *r, struct kage_store *store,
+static int find_tiny(const struct request *r, struct kage_store *store, enum kage_own_kernel kernel,
                      struct kage_image_files *files, struct kage_manifest *manifest,
                      struct kage_error *err)
 {
@@ -67,7 +67,7 @@ static int find_tiny(const struct request *r, struct kage_store *store,
 
     if (kage_image_require_own_arch(r->arch, err) < 0)
         return -1;
-    folder = kage_tiny_resolve(store, false, r->progress, r->user, manifest, err);
+    folder = kage_tiny_resolve(store, kernel, false, r->progress, r->user, manifest, err);
     if (!folder)
         return -1;
     files->kernel = kage_asprintf("%s/kernel", folder);
@@ -76,11 +76,14 @@ static int find_tiny(const struct request *r, struct kage_store *store,
     return 0;
 }
 
+/* `image` is the manifest of what boots with it, or NULL. */
 static int resolve_tiny(const struct request *r, struct kage_store *store,
-                        struct kage_image_files *files, struct kage_error *err)
+                        const struct kage_manifest *image, struct kage_image_files *files,
+                        struct kage_error *err)
 {
+    enum kage_own_kernel kernel = kage_tiny_kernel(store, r->image->own_kernel, image);
     struct kage_manifest manifest = {0};
-    int result = find_tiny(r, store, files, &manifest, err);
+    int result = find_tiny(r, store, kernel, files, &manifest, err);
 
     kage_manifest_done(&manifest);
     return result;
@@ -102,7 +105,8 @@ static int choose_initrd(const struct request *r, struct kage_store *store,
         files->initrd = kage_strdup(r->image->initrd);
         return kage_sha256_file(files->initrd, sha256, err);
     }
-    result = find_tiny(r, store, &tiny, &manifest, err);
+    /* The stock one: only that has modules, and a distribution's kernel may be what they fit. */
+    result = find_tiny(r, store, KAGE_OWN_KERNEL_STOCK, &tiny, &manifest, err);
     if (result == 0) {
         files->initrd = KAGE_TAKE(tiny.initrd);
         memcpy(sha256, manifest.initrd.sha256, sizeof manifest.initrd.sha256);
@@ -168,7 +172,7 @@ static int use_stored(const struct request *r, struct kage_store *store, const c
     if (kage_verified(files->rootfs_fd, path, manifest->rootfs.sha256, err) < 0)
         return kage_error_wrap(err, "the image must be made anew (`kage image build %s`)",
                                manifest->name);
-    if (resolve_tiny(r, store, files, err) < 0)
+    if (resolve_tiny(r, store, manifest, files, err) < 0)
         return -1;
     boot = KAGE_TAKE(files->digest);
     files->digest = kage_manifest_digest(boot, manifest->rootfs.sha256);
@@ -183,7 +187,7 @@ static int resolve_named(const struct request *r, struct kage_store *store,
     int result;
 
     if (!strcmp(r->image->name, "tiny"))
-        return resolve_tiny(r, store, files, err);
+        return resolve_tiny(r, store, NULL, files, err);
     folder = kage_built_resolve(store, r->image->name, r->progress, r->user, &manifest, err);
     result = folder ? use_stored(r, store, folder, &manifest, files, err) : -1;
     kage_manifest_done(&manifest);
@@ -226,7 +230,7 @@ static int resolve(const struct request *r, struct kage_store *store,
         return resolve_url(r, store, files, err);
     }
     if (result == 0)
-        result = resolve_tiny(r, store, files, err);
+        result = resolve_tiny(r, store, NULL, files, err);
     return result;
 }
 

@@ -20,12 +20,14 @@
 
 /* What the images take in the cache, rounded up from 45 and 151 MiB for Debian 12. */
 #define TINY_SPACE (UINT64_C(64) << 20)
+#define LEAN_SPACE (UINT64_C(1280) << 20) /* while it is compiled */
 #define ROOTFS_SPACE (UINT64_C(256) << 20)
 
 static int look_at_tiny(const struct kage_store *store, enum kage_arch arch,
-                        struct kage_image_view *view, struct kage_error *err)
+                        enum kage_own_kernel kernel, struct kage_image_view *view,
+                        struct kage_error *err)
 {
-    KAGE_CLEANUP(kage_freep) char *folder = kage_tiny_folder(store);
+    KAGE_CLEANUP(kage_freep) char *folder = kage_tiny_folder(store, kernel);
     struct kage_manifest manifest = {0};
     struct kage_builder builder = {0};
 
@@ -39,7 +41,8 @@ static int look_at_tiny(const struct kage_store *store, enum kage_arch arch,
         return -1;
     kage_builder_done(&builder);
     view->build = true;
-    view->space += TINY_SPACE;
+    view->compile = kernel == KAGE_OWN_KERNEL_LEAN;
+    view->space += kernel == KAGE_OWN_KERNEL_LEAN ? LEAN_SPACE : TINY_SPACE;
     return 0;
 }
 
@@ -71,10 +74,12 @@ static int look_at_stored(const char *folder, const struct kage_manifest *manife
     return r;
 }
 
-static int look_at_built(const struct kage_store *store, const char *short_name,
-                         struct kage_image_view *view, struct kage_error *err)
+/* Tells which kernel it boots with. */
+static int look_at_built(const struct kage_store *store, const struct kage_spec_image *image,
+                         enum kage_own_kernel *kernel, struct kage_image_view *view,
+                         struct kage_error *err)
 {
-    const char *name = kage_built_full_name(short_name);
+    const char *name = kage_built_full_name(image->name);
     struct kage_manifest manifest = {0};
     KAGE_CLEANUP(kage_freep)
     char *folder = kage_built_name_valid(name) ? kage_built_find(store, name, &manifest) : NULL;
@@ -82,6 +87,7 @@ static int look_at_built(const struct kage_store *store, const char *short_name,
 
     if (folder) {
         r = look_at_stored(folder, &manifest, err);
+        *kernel = kage_tiny_kernel(store, image->own_kernel, &manifest);
         kage_manifest_done(&manifest);
         return r < 0 ? kage_error_wrap(err, "the image must be made anew (`kage image build %s`)",
                                        name)
@@ -125,12 +131,13 @@ static int look_at_kernel(const struct kage_spec_image *image, enum kage_arch ar
 static int look(const struct kage_store *store, const struct kage_spec_image *image,
                 enum kage_arch arch, struct kage_image_view *view, struct kage_error *err)
 {
+    enum kage_own_kernel kernel = kage_tiny_kernel(store, image->own_kernel, NULL);
     int r = 0;
 
     switch (image->form) {
     case KAGE_IMAGE_STORE:
         if (strcmp(image->name, "tiny") != 0)
-            r = look_at_built(store, image->name, view, err);
+            r = look_at_built(store, image, &kernel, view, err);
         break;
     case KAGE_IMAGE_URL:
         r = look_at_url(store, image, view, err);
@@ -142,10 +149,11 @@ static int look(const struct kage_store *store, const struct kage_spec_image *im
         r = look_at_kernel(image, arch, err);
         if (r < 0 || image->initrd)
             return r;
+        kernel = KAGE_OWN_KERNEL_STOCK; /* its initrd, as image.c takes it */
         break;
     }
     /* All others boot with kage's own kernel or initrd. */
-    return r < 0 ? r : look_at_tiny(store, arch, view, err);
+    return r < 0 ? r : look_at_tiny(store, arch, kernel, view, err);
 }
 
 int kage_image_look(const struct kage_spec_image *image, enum kage_arch arch,

@@ -8,6 +8,7 @@
 
 /* What kage_image_resolve() would have to do before an image can be used. */
 struct kage_image_view {
+    bool compile;      /* a lean kernel as well, which takes minutes */
     bool build;        /* from Debian packages, which are downloaded: kage's own image at least */
     bool build_rootfs; /* the image by its name */
     bool download;     /* the image itself */

@@ -67,6 +67,7 @@ int kage_manifest_read(const char *folder, struct kage_manifest *ret, struct kag
     m.arch = kage_strdup(string_of(root, "arch"));
     m.packages = kage_strdup(string_of(root, "packages"));
     m.from = kage_strdup(string_of(root, "from"));
+    m.boots = kage_strdup(string_of(root, "boots"));
     if (!m.name || !m.arch || !m.packages || read_file_entry(folder, root, "kernel", &m.kernel) ||
         read_file_entry(folder, root, "initrd", &m.initrd) ||
         read_file_entry(folder, root, "rootfs", &m.rootfs) ||
@@ -86,6 +87,7 @@ void kage_manifest_done(struct kage_manifest *manifest)
     kage_freep(&manifest->arch);
     kage_freep(&manifest->packages);
     kage_freep(&manifest->from);
+    kage_freep(&manifest->boots);
 }
 
 char *kage_manifest_digest(const char *kernel_sha256, const char *initrd_sha256)

@@ -15,6 +15,7 @@ struct kage_manifest {
     char *name, *arch;
     char *packages; /* what it was made from: "name=version …" */
     char *from;     /* where they, or the whole image, came from; may be NULL */
+    char *boots;    /* which of kage's own kernels it boots with, if it says: "stock" or "lean" */
     /* Either kernel and initrd are there, or rootfs; what is not has an empty sha256. */
     struct kage_manifest_file kernel, initrd, rootfs;
 };

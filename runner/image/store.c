@@ -93,7 +93,9 @@ static int name_folders(struct kage_store *ret, struct kage_error *err)
     ret->images = kage_asprintf("%s/images", root);
     ret->parts = kage_asprintf("%s/parts", root);
     ret->kernels = kage_asprintf("%s/kernels", root);
+    ret->lean = kage_asprintf("%s/lean", root);
     ret->downloads = kage_asprintf("%s/downloads", root);
+    ret->own_kernel_path = kage_asprintf("%s/own-kernel", root);
     ret->lock_path = kage_asprintf("%s/lock", root);
     return 0;
 }
@@ -106,7 +108,8 @@ int kage_store_open(struct kage_store *ret, struct kage_error *err)
         return -1;
     if (make_parents(store.root, err) < 0 || make_private(store.root, err) < 0 ||
         make_private(store.images, err) < 0 || make_private(store.parts, err) < 0 ||
-        make_private(store.kernels, err) < 0 || make_private(store.downloads, err) < 0) {
+        make_private(store.kernels, err) < 0 || make_private(store.lean, err) < 0 ||
+        make_private(store.downloads, err) < 0) {
         kage_store_done(&store);
         return -1;
     }
@@ -169,7 +172,9 @@ void kage_store_done(struct kage_store *store)
     kage_freep(&store->images);
     kage_freep(&store->parts);
     kage_freep(&store->kernels);
+    kage_freep(&store->lean);
     kage_freep(&store->downloads);
+    kage_freep(&store->own_kernel_path);
     kage_freep(&store->lock_path);
 }
 

@@ -13,13 +13,15 @@
  *     images/.new-…     being built, or left by a build that was killed
  *     parts/            what came out of distribution packages
  *     kernels/DIGEST/   kernels of users, unpacked
+ *     lean/VERSION-ID/  lean kernels
  *     downloads/KEY/    rootfs and manifest.json of what came from a URL
+ *     own-kernel        which of kage's kernels boots images that do not say; stock if absent
  *     lock              held by whoever changes any of these
  */
 struct kage_store {
     char *root; /* the cache folder itself */
-    char *images, *parts, *kernels, *downloads;
-    char *lock_path;
+    char *images, *parts, *kernels, *lean, *downloads;
+    char *own_kernel_path, *lock_path;
     int lock_fd; /* -1 while not held */
 };
 

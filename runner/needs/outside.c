@@ -35,10 +35,12 @@ void kage_needs_check_image(const struct kage_spec *spec, uint64_t disk_free,
                             struct kage_diags *diags)
 {
     struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_spec_image image = spec->image;
     struct kage_image_view view = {0};
     struct kage_finding *f;
 
-    if (kage_image_look(&spec->image, spec->machine.arch, &view, &err) < 0) {
+    image.own_kernel = spec->machine.kernel; /* as a plan has it */
+    if (kage_image_look(&image, spec->machine.arch, &view, &err) < 0) {
         kage_needs_say(diags, K608_NO_IMAGE, kage_needs_place(spec, spec->image.loc), &err,
                        "paths start from the folder of the spec");
         kage_error_done(&err);
@@ -51,12 +53,14 @@ void kage_needs_check_image(const struct kage_spec *spec, uint64_t disk_free,
                           "'kage image pull' with its URL and digest downloads it ahead of time");
     } else if (view.build) {
         f = kage_diags_add(diags, K609_IMAGE_TO_COME, kage_needs_place(spec, spec->image.loc),
-                           "%s is not here yet, and is built by the first run",
-                           view.build_rootfs ? "the image" : "kage's own image, tiny,");
+                           "%s is not here yet, and is built by the first run%s",
+                           view.build_rootfs ? "the image" : "kage's own image, tiny,",
+                           view.compile ? ", which may compile a lean kernel first" : "");
         kage_finding_help(f,
-                          "'kage image build%s%s' builds it ahead of time, from packages that it "
+                          "'kage image build%s%s%s' builds it ahead of time, from packages that it "
                           "downloads",
-                          view.build_rootfs ? " " : "", view.build_rootfs ? spec->image.name : "");
+                          view.compile ? " --kernel lean" : "", view.build_rootfs ? " " : "",
+                          view.build_rootfs ? spec->image.name : "");
     }
     if (disk_free)
         view.free = disk_free;
