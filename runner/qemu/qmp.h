@@ -14,7 +14,8 @@ struct kage_loop;
 struct kage_qmp;
 
 struct kage_qmp_handler {
-    /* The stream ended or held something that is not QMP. The kage_qmp may be freed from here. */
+    /* The stream ended or held something that is not QMP. Called once; the kage_qmp must
+     * outlive the call. */
     void (*on_lost)(const char *why, void *user);
     /* An event by its name; data is borrowed and may be NULL. */
     void (*on_event)(const char *name, const struct cJSON *data, void *user);
