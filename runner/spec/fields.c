@@ -231,7 +231,7 @@ static const struct kage_field fields[] = {
      AT(IMAGE, initrd), .doc = "The initramfs that goes with it."},
     {KAGE_OBJECT_IMAGE, "rootfs", KAGE_FIELD_STRING, .form = KAGE_FORM_TEXT, .forms = F_KERNEL,
      AT(IMAGE, rootfs), .doc = "A root file system that goes with it."},
-    {KAGE_OBJECT_IMAGE, "cmdline", KAGE_FIELD_STRING, .form = KAGE_FORM_ANY, .forms = F_KERNEL,
+    {KAGE_OBJECT_IMAGE, "cmdline", KAGE_FIELD_STRING, .form = KAGE_FORM_LINE, .forms = F_KERNEL,
      AT(IMAGE, cmdline), .doc = "Words added to the kernel's command line."},
 
     {KAGE_OBJECT_MACHINE, "arch", KAGE_FIELD_WORD, .words = arch_words, AT(MACHINE, arch),

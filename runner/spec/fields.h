@@ -53,6 +53,7 @@ enum kage_field_shape {
 enum kage_form {
     KAGE_FORM_ANY,
     KAGE_FORM_TEXT, /* not empty */
+    KAGE_FORM_LINE, /* no line breaks, tabs or other control characters */
     KAGE_FORM_NAME,
     KAGE_FORM_LABEL,
     KAGE_FORM_USER,

@@ -29,6 +29,14 @@ static bool text(const char *s)
     return *s != '\0';
 }
 
+static bool line(const char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 0x7f)
+            return false;
+    return true;
+}
+
 static bool name(const char *s)
 {
     return spelled(s, LOWER DIGIT, LOWER DIGIT "-", 63);
@@ -131,6 +139,8 @@ static bool clock_time(const char *s)
 const struct kage_form_rule kage_forms[KAGE_FORM_COUNT] = {
     [KAGE_FORM_ANY] = {"^[\\s\\S]*$", any, K213_FORMAT, "a text", NULL},
     [KAGE_FORM_TEXT] = {"^[\\s\\S]+$", text, K213_FORMAT, "a text: it is empty", NULL},
+    [KAGE_FORM_LINE] = {"^[^\\x00-\\x1f\\x7f]*$", line, K213_FORMAT, "a line of text",
+                        "leave out line breaks, tabs and other control characters"},
     [KAGE_FORM_NAME] = {"^[a-z0-9][a-z0-9-]{0,62}$", name, K209_IDENTIFIER, "a valid name",
                         "use up to 63 lower-case letters, digits and '-'"},
     [KAGE_FORM_LABEL] = {"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$", label, K209_IDENTIFIER,
