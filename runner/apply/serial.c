@@ -25,7 +25,8 @@ static void run_job(const struct kage_apply *apply, const struct kage_plan *plan
 
 static void print(struct kage_buf *text)
 {
-    fwrite(text->data, 1, text->len, stderr);
+    if (text->len)
+        fwrite(text->data, 1, text->len, stderr);
     kage_buf_clear(text);
 }
 

@@ -141,8 +141,9 @@ static void read_cpu_limit(const char *root, const char *folder, struct kage_hos
         if (read_text(root, period_path, text))
             period = strtoull(text, NULL, 10);
     }
-    if (quota && period && (quota + period - 1) / period < ret->cpus)
-        ret->cpus = (unsigned)((quota + period - 1) / period);
+    /* Half a processor is one that is slow; one and a half run one guest's processor at once. */
+    if (quota && period && quota / period < ret->cpus)
+        ret->cpus = quota < period ? 1 : (unsigned)(quota / period);
 }
 
 /* Calls for a cgroup and all above it; a path that is not below the mount, as in a container that
