@@ -117,7 +117,8 @@ static bool same_image(const struct kage_spec *a, const struct kage_spec *b)
     for (size_t i = 0; i < sizeof(of_a) / sizeof(of_a[0]); i++)
         if ((of_a[i] || of_b[i]) && (!of_a[i] || !of_b[i] || strcmp(of_a[i], of_b[i]) != 0))
             return false;
-    return a->image.form == b->image.form && a->machine.arch == b->machine.arch;
+    return a->image.form == b->image.form && a->machine.kernel == b->machine.kernel &&
+           a->machine.arch == b->machine.arch;
 }
 
 static void check_job(struct kage_needs *needs, const struct kage_spec *spec,

@@ -42,7 +42,9 @@ void kage_needs_check_image(const struct kage_spec *spec, uint64_t disk_free,
     image.own_kernel = spec->machine.kernel; /* as a plan has it */
     if (kage_image_look(&image, spec->machine.arch, &view, &err) < 0) {
         kage_needs_say(diags, K608_NO_IMAGE, kage_needs_place(spec, spec->image.loc), &err,
-                       "paths start from the folder of the spec");
+                       strstr(err.message, strerror(ENOENT))
+                           ? "paths start from the folder of the spec"
+                           : NULL);
         kage_error_done(&err);
         return;
     }
