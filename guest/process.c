@@ -48,13 +48,15 @@ struct kage_process {
     pid_t pid;
     uid_t uid;
     bool detached, pty;
+    bool parked;       /* nobody listens, and somebody will: nothing may be lost */
+    size_t unreported; /* input consumed while it was parked */
     bool reaped;
     bool have_status;
     int wait_status;
 
     int status_fd, slave_fd;
     struct kage_watch *status_watch;
-    struct kage_timer *kill_timer;
+    struct kage_timer *kill_timer, *adopted_timer;
     struct kage_output out, err;
     struct kage_input in;
     struct kage_cgroup cgroup;
@@ -76,6 +78,7 @@ static void process_free(struct kage_process *p)
     kage_input_done(&p->in);
     kage_watch_free(p->status_watch);
     kage_timer_free(p->kill_timer);
+    kage_timer_free(p->adopted_timer);
     kage_closep(&p->status_fd);
     kage_closep(&p->slave_fd);
     kage_cgroup_done(p->guest, &p->cgroup);
@@ -89,7 +92,7 @@ static void finish(struct kage_process *p)
     const struct kage_process_sink *sink = p->sink;
     int code = 128 + SIGKILL, sig = SIGKILL;
 
-    if (!p->reaped || p->out.fd >= 0 || p->err.fd >= 0)
+    if (!p->reaped || p->out.fd >= 0 || p->err.fd >= 0 || p->parked)
         return;
     /* A helper that vanished did not finish its command: it, or all of it, was killed. */
     if (p->have_status && WIFEXITED(p->wait_status)) {
@@ -151,6 +154,8 @@ static bool on_ready(void *user)
 {
     struct kage_process *p = user;
 
+    if (p->parked)
+        return false;
     return !p->sink || p->sink->ready(p->user);
 }
 
@@ -171,7 +176,9 @@ static void on_consumed(struct kage_input *in, size_t bytes, void *user)
 {
     struct kage_process *p = user;
 
-    if (p->sink)
+    if (p->parked)
+        p->unreported += bytes;
+    else if (p->sink)
         p->sink->consumed(p, bytes, p->user);
 }
 
@@ -189,6 +196,23 @@ static void resume_output(struct kage_process *p)
     } else {
         kage_output_resume(&p->out);
     }
+}
+
+/* Its new connection has had its answer: what was kept can follow. */
+static void on_adopted(void *user)
+{
+    struct kage_process *p = user;
+    size_t unreported = p->unreported;
+
+    if (p->parked || !p->sink)
+        return;
+    p->unreported = 0;
+    if (unreported)
+        p->sink->consumed(p, unreported, p->user);
+    if (p->reaped && p->out.fd < 0 && p->err.fd < 0)
+        finish(p);
+    else
+        resume_output(p);
 }
 
 /* ---- the helper ---- */
@@ -317,7 +341,8 @@ static int watch(struct kage_process *p, struct kage_launch *l, bool text, struc
     p->out = p->err = output;
     p->in = (struct kage_input){.fd = -1, .tty = p->pty, .consumed = on_consumed, .user = p};
     if (kage_watch_new(loop, p->status_fd, EPOLLIN, on_status, p, &p->status_watch, err) < 0 ||
-        kage_timer_new(loop, on_kill_timer, p, &p->kill_timer, err) < 0)
+        kage_timer_new(loop, on_kill_timer, p, &p->kill_timer, err) < 0 ||
+        kage_timer_new(loop, on_adopted, p, &p->adopted_timer, err) < 0)
         return -1;
     if (kage_output_open(&p->out, loop, take_fd(&l->out_fd), err) < 0)
         return -1;
@@ -496,6 +521,50 @@ void kage_processes_abandon(struct kage_guest *guest, void *user)
         if (kage_process_running(p))
             resume_output(p); /* read and dropped, so that a detached one does not stand still */
     }
+}
+
+static bool id_is_parked(const struct kage_guest *guest, int64_t id)
+{
+    for (const struct kage_process *p = guest->processes; p; p = p->next)
+        if (p->parked && p->id == id)
+            return true;
+    return false;
+}
+
+int kage_processes_park(struct kage_guest *guest, void *user, struct kage_refusal *why)
+{
+    for (struct kage_process *p = guest->processes; p; p = p->next)
+        if (p->sink && p->user == user && id_is_parked(guest, p->id))
+            return kage_refuse(why, KAGE_RPC_INVALID_REQUEST, 0,
+                               "a process with id %lld is parked already", (long long)p->id);
+    for (struct kage_process *p = guest->processes; p; p = p->next) {
+        if (!p->sink || p->user != user || !kage_process_running(p))
+            continue;
+        p->sink = NULL;
+        p->user = NULL;
+        p->parked = true;
+    }
+    return 0;
+}
+
+int kage_processes_adopt(struct kage_guest *guest, const struct kage_process_sink *sink, void *user,
+                         bool text, struct kage_refusal *why)
+{
+    for (struct kage_process *p = guest->processes; p; p = p->next)
+        if (p->sink && p->user == user && id_is_parked(guest, p->id))
+            return kage_refuse(why, KAGE_RPC_INVALID_REQUEST, 0,
+                               "id %lld belongs to a parked process and to one of this connection",
+                               (long long)p->id);
+    for (struct kage_process *p = guest->processes; p; p = p->next) {
+        if (!p->parked)
+            continue;
+        p->parked = false;
+        p->sink = sink;
+        p->user = user;
+        p->out.text = p->err.text = text;
+        kage_timer_set(p->adopted_timer, 1);
+    }
+    return 0;
 }
 
 void kage_processes_kill_uid(struct kage_guest *guest, uid_t uid)

@@ -54,6 +54,14 @@ int kage_process_kill(struct kage_process *p, int signal, struct kage_refusal *w
 void kage_processes_resume(struct kage_guest *guest, void *user);
 /* The connection is gone: ends its processes, lets detached ones run on unheard. */
 void kage_processes_abandon(struct kage_guest *guest, void *user);
+/* The connection is about to go, and its processes are to outlive it: they run on, and what they
+ * print, how they end and what they read is kept until somebody adopts them. -1, with none parked,
+ * when one has the id of a process that is parked already. */
+int kage_processes_park(struct kage_guest *guest, void *user, struct kage_refusal *why);
+/* Makes every parked process the connection's. -1, with none taken, when one has an id that the
+ * connection itself has given to another. Nothing is reported from inside this call. */
+int kage_processes_adopt(struct kage_guest *guest, const struct kage_process_sink *sink, void *user,
+                         bool text, struct kage_refusal *why);
 void kage_processes_kill_uid(struct kage_guest *guest, uid_t uid);
 void kage_processes_kill_all(struct kage_guest *guest);
 

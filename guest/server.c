@@ -389,9 +389,9 @@ static void do_is_running(struct kage_client *c, const struct kage_msg *m)
 }
 
 /* What a client may ask for in hello, and what vmd offers to all who say it. */
-static const char *const features[] = {"raw",         "network_status", "spawn",
-                                       "stdin_close", "resume",         "builtin",
-                                       "probe",       "times",          "prepare"};
+static const char *const features[] = {
+    "raw",     "network_status", "spawn", "stdin_close", "resume",
+    "builtin", "probe",          "times", "prepare",     "park"};
 
 static bool asks_for(const struct kage_msg *hello, const char *feature)
 {
@@ -461,6 +461,22 @@ static void do_probe(struct kage_client *c, const struct kage_msg *m)
     reply(c, m->id, r, &why);
 }
 
+static void do_park(struct kage_client *c, const struct kage_msg *m)
+{
+    struct kage_refusal why = {0};
+    int r = kage_processes_park(c->guest, c, &why);
+
+    reply(c, m->id, r, &why);
+}
+
+static void do_adopt(struct kage_client *c, const struct kage_msg *m)
+{
+    struct kage_refusal why = {0};
+    int r = kage_processes_adopt(c->guest, &sink, c, !c->raw, &why);
+
+    reply(c, m->id, r, &why);
+}
+
 static void do_prepare(struct kage_client *c, const struct kage_msg *m)
 {
     struct kage_refusal why = {0};
@@ -504,6 +520,8 @@ static const struct {
     [KAGE_MSG_STDIN_CLOSE] = {do_stdin_close, AFTER_HELLO},
     [KAGE_MSG_RESUME] = {do_resume, AFTER_HELLO},
     [KAGE_MSG_PROBE] = {do_probe, AFTER_HELLO},
+    [KAGE_MSG_PARK] = {do_park, AFTER_HELLO},
+    [KAGE_MSG_ADOPT] = {do_adopt, AFTER_HELLO},
     [KAGE_MSG_PREPARE] = {do_prepare, AFTER_HELLO},
     [KAGE_MSG_PING] = {do_ping, 0},
     [KAGE_MSG_PONG] = {do_nothing, 0}, /* an answer: it gets none */

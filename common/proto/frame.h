@@ -37,6 +37,8 @@ enum kage_msg_type {
     KAGE_MSG_STDIN_RAW = 0x12, /* [id:u32 LE][bytes]; no reply, bounded by the window */
     KAGE_MSG_RESUME = 0x13,    /* clock and entropy for a machine that was restored */
     KAGE_MSG_PROBE = 0x14,     /* does a port take connections, is a path there */
+    KAGE_MSG_PARK = 0x15,      /* this connection's processes go on without it */
+    KAGE_MSG_ADOPT = 0x16,     /* parked processes are this connection's now */
     KAGE_MSG_PREPARE = 0x17,   /* make the sandbox of the next command ahead of it */
 
     KAGE_MSG_SPAWNED = 0x81,
