@@ -1,5 +1,6 @@
 target_sources(kage-core PRIVATE
   check/check.c
+  check/checkpoints.c
   check/files.c
   check/jobs.c
   check/outcome.c

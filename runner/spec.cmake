@@ -1,4 +1,5 @@
 target_sources(kage-core PRIVATE
+  spec/below.c
   spec/fields.c
   spec/forms.c
   spec/suggest.c

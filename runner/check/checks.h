@@ -17,6 +17,7 @@ void kage_check_image(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_secrets(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_background(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_artifacts(const struct kage_draft *draft, struct kage_diags *diags);
+void kage_check_checkpoints(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_habits(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_safety(const struct kage_draft *draft, struct kage_diags *diags);
 void kage_check_scripts(const struct kage_draft *draft, struct kage_diags *diags);

@@ -230,6 +230,26 @@ static void add_ready(const struct kage_spec *spec, const struct kage_spec_comma
     step->ready.payload = kage_buf_take(&payload);
 }
 
+static int add_inputs(const struct kage_spec_command *command, struct kage_plan *plan,
+                      struct kage_plan_step *step, struct kage_error *err)
+{
+    step->inputs = kage_alloc((command->n_inputs + 1) * sizeof(*step->inputs));
+    for (size_t i = 0; i < command->n_inputs; i++) {
+        const struct kage_spec_input *input = &command->inputs[i];
+        KAGE_CLEANUP(kage_freep) char *below = NULL;
+
+        step->inputs[step->n_inputs++] = (struct kage_plan_input){
+            .path = kage_strdup(input->path), .loc = kage_plan_loc(plan, input->loc)};
+        if (kage_plan_share_of(plan, input->path, &below))
+            continue;
+        kage_error_set(err, KAGE_CLASS_SPEC, "input '%s' is in none of the shares", input->path);
+        if (err)
+            err->loc = kage_plan_loc(plan, input->loc);
+        return -1;
+    }
+    return 0;
+}
+
 static int add_spawn(const struct kage_spec *spec, const struct kage_spec_command *command,
                      uint32_t id, struct kage_plan *plan, struct kage_error *err)
 {
@@ -270,7 +290,8 @@ static int add_spawn(const struct kage_spec *spec, const struct kage_spec_comman
     for (size_t i = 0; i < command->n_secrets; i++)
         step->secrets[step->n_secrets++] = kage_strdup(command->secrets[i]);
     add_ready(spec, command, (uint32_t)spec->n_commands + id, plan, step);
-    return 0;
+    step->checkpoint = command->checkpoint;
+    return add_inputs(command, plan, step, err);
 }
 
 int kage_plan_frames(const struct kage_spec *spec, struct kage_plan *plan, struct kage_error *err)

@@ -6,6 +6,7 @@
 
 #include "common/base/alloc.h"
 #include "runner/plan/parts.h"
+#include "runner/spec/below.h"
 #include "runner/yaml/arena.h"
 
 /* How long a guest may take until vmd answers. Generous, as it only ends what will not come up:
@@ -80,6 +81,26 @@ static void copy_shares(const struct kage_spec *spec, struct kage_plan *plan)
             .loc = kage_plan_loc(plan, share->loc),
         };
     }
+}
+
+const struct kage_plan_share *kage_plan_share_of(const struct kage_plan *plan, const char *path,
+                                                 char **ret_below)
+{
+    const struct kage_plan_share *found = NULL;
+
+    *ret_below = NULL;
+    for (size_t i = 0; i < plan->n_shares; i++) {
+        char *below = kage_path_below(plan->shares[i].path, path);
+
+        if (below && (!found || strlen(below) < strlen(*ret_below))) {
+            free(*ret_below);
+            *ret_below = below;
+            found = &plan->shares[i];
+        } else {
+            free(below);
+        }
+    }
+    return found;
 }
 
 static bool is_listed(const struct kage_spec *spec, const char *secret)
@@ -294,6 +315,9 @@ static void step_done(struct kage_plan_step *step)
     for (size_t i = 0; i < step->n_secrets; i++)
         kage_freep(&step->secrets[i]);
     kage_freep(&step->secrets);
+    for (size_t i = 0; i < step->n_inputs; i++)
+        kage_freep(&step->inputs[i].path);
+    kage_freep(&step->inputs);
 }
 
 static void outcome_done(struct kage_plan *plan)

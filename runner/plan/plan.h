@@ -74,6 +74,12 @@ struct kage_plan_artifact {
     struct kage_loc loc;
 };
 
+/* A file or folder that a checkpoint depends on. */
+struct kage_plan_input {
+    char *path; /* of the host, absolute, in one of the plan's shares */
+    struct kage_loc loc;
+};
+
 enum kage_plan_step_kind {
     KAGE_STEP_SESSION, /* session_create, for every user of the spec */
     KAGE_STEP_MOUNT,
@@ -99,6 +105,9 @@ struct kage_plan_step {
     struct kage_plan_ready ready;
     char **secrets; /* names; each is in the plan's list */
     size_t n_secrets;
+    bool checkpoint; /* the machine is saved after it; no command so far has a secret */
+    struct kage_plan_input *inputs;
+    size_t n_inputs;
 };
 
 struct kage_plan {
@@ -129,6 +138,11 @@ struct kage_plan {
     uint64_t timeout_ms;      /* of the whole job */
     uint64_t output_limit;    /* bytes; 0 for none */
 };
+
+/* The share that `path` lies in, the innermost of several, and where below its folder ("." for the
+ * folder itself; owned). NULL when it lies in none. */
+const struct kage_plan_share *kage_plan_share_of(const struct kage_plan *plan, const char *path,
+                                                 char **ret_below);
 
 /* Does this image come with a root file system of its own, on a disk? */
 bool kage_image_has_rootfs(const struct kage_spec_image *image);

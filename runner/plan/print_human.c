@@ -138,6 +138,15 @@ static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)
         kage_buf_addf(out, ", up to %u times", step->retries + 1);
 }
 
+static void put_input(struct kage_buf *out, const struct kage_plan_input *input)
+{
+    size_t start = out->len;
+
+    kage_buf_adds(out, "      reads ");
+    put_printable(out, input->path);
+    put_source(out, start, input->loc);
+}
+
 static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
 {
     kage_buf_adds(out, "\nFrames\n");
@@ -155,6 +164,11 @@ static void put_frames(struct kage_buf *out, const struct kage_plan *plan)
         kage_buf_addc(out, '\n');
         if (step->ready.kind != KAGE_READY_NONE)
             put_ready(out, &step->ready);
+        for (size_t k = 0; k < step->n_inputs; k++)
+            put_input(out, &step->inputs[k]);
+        if (step->checkpoint)
+            kage_buf_adds(out, "      checkpoint: the machine is saved here, and later runs start "
+                               "from it\n");
     }
 }
 

@@ -111,10 +111,21 @@ static void put_ready(struct kage_buf *out, const struct kage_plan_ready *ready)
     kage_buf_adds(out, "},\n");
 }
 
+static void put_inputs(struct kage_buf *out, const struct kage_plan_step *step)
+{
+    kage_buf_adds(out, "     \"inputs\": [\n");
+    for (size_t i = 0; i < step->n_inputs; i++) {
+        kage_buf_adds(out, "       {");
+        put_member(out, "path", step->inputs[i].path);
+        put_loc(out, step->inputs[i].loc);
+        kage_buf_adds(out, i + 1 < step->n_inputs ? "},\n" : "}],\n");
+    }
+}
+
 /* What most commands do not have. */
 static void put_special(struct kage_buf *out, const struct kage_plan_step *step)
 {
-    if (step->retries || step->background || step->pty || step->n_secrets) {
+    if (step->retries || step->background || step->pty || step->n_secrets || step->checkpoint) {
         kage_buf_adds(out, "     ");
         if (step->retries)
             kage_buf_addf(out, "\"retries\": %u, ", step->retries);
@@ -122,6 +133,8 @@ static void put_special(struct kage_buf *out, const struct kage_plan_step *step)
             kage_buf_adds(out, "\"background\": true, ");
         if (step->pty)
             kage_buf_adds(out, "\"pty\": true, ");
+        if (step->checkpoint)
+            kage_buf_adds(out, "\"checkpoint\": true, ");
         if (step->n_secrets)
             put_names(out, "secrets", step->secrets, step->n_secrets);
         out->len--; /* the blank after the comma */
@@ -129,6 +142,8 @@ static void put_special(struct kage_buf *out, const struct kage_plan_step *step)
     }
     if (step->ready.kind != KAGE_READY_NONE)
         put_ready(out, &step->ready);
+    if (step->n_inputs)
+        put_inputs(out, step);
 }
 
 static void put_spawn(struct kage_buf *out, const struct kage_plan_step *step)

@@ -209,7 +209,7 @@ static int read_frames(const struct cJSON *list, struct kage_plan *plan, struct 
         struct kage_json_obj o = kage_json_open(
             i, path,
             "type line col name timeout_ms expect when continue_on_error payload retries "
-            "background pty ready secrets",
+            "background pty ready secrets checkpoint inputs",
             err);
         enum kage_plan_step_kind kind = (enum kage_plan_step_kind)read_kind(&o, plan);
         struct kage_plan_step *step = kage_plan_add_step(plan, kind, kage_plan_read_loc(&o, plan));

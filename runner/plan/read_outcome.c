@@ -168,6 +168,38 @@ static void read_ready(const struct cJSON *item, const char *path, const struct 
     outer->failed |= o.failed;
 }
 
+static void read_inputs(struct kage_json_obj *o, const struct kage_plan *plan,
+                        struct kage_plan_step *step, struct kage_error *err)
+{
+    const struct cJSON *list = optional_list(o, "inputs");
+
+    step->inputs = kage_alloc((kage_json_list_len(list) + 1) * sizeof(*step->inputs));
+    for (const struct cJSON *i = NULL; list && (i = kage_json_list_next(list, i));) {
+        KAGE_CLEANUP(kage_freep)
+        char *path = kage_asprintf("%s.inputs[%zu]", o->path, step->n_inputs);
+        KAGE_CLEANUP(kage_freep) char *below = NULL;
+        struct kage_json_obj item = kage_json_open(i, path, "path line col", err);
+        struct kage_plan_input *input = &step->inputs[step->n_inputs++];
+
+        input->path = kage_json_str(&item, "path", true);
+        input->loc = kage_plan_read_loc(&item, plan);
+        if (!item.failed &&
+            (input->path[0] != '/' || !kage_plan_share_of(plan, input->path, &below)))
+            kage_json_fail(&item, "path", "must be absolute and in one of the shares");
+        o->failed |= item.failed;
+        if (o->failed)
+            return;
+    }
+}
+
+/* The machine is saved after this command: what it may hold. The step itself is the last one. */
+static void check_checkpoint(struct kage_json_obj *o, const struct kage_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_steps; i++)
+        if (plan->steps[i].n_secrets)
+            kage_json_fail(o, "checkpoint", "comes after a command with secrets");
+}
+
 void kage_plan_read_special(struct kage_json_obj *o, const struct kage_plan *plan,
                             struct kage_plan_step *step, uint32_t n, struct kage_error *err)
 {
@@ -176,7 +208,12 @@ void kage_plan_read_special(struct kage_json_obj *o, const struct kage_plan *pla
     step->pty = kage_json_bool(o, "pty", false);
     if (!step->timeout_ms && !step->background)
         kage_json_fail(o, "timeout_ms", "must be above 0 but for commands in the background");
+    step->checkpoint = kage_json_bool(o, "checkpoint", false);
     read_names(o, plan, step);
+    if (!o->failed)
+        read_inputs(o, plan, step, err);
+    if (!o->failed && step->checkpoint)
+        check_checkpoint(o, plan);
     if (o->failed || !kage_json_has(o, "ready"))
         return;
     if (!step->background) {

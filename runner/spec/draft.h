@@ -38,9 +38,11 @@ struct kage_draft_name {
 struct kage_draft_command {
     struct kage_spec_command command;
     struct kage_span at, id_at, user_at, timeout_at, network_at, sandbox_at, what_at;
-    struct kage_span retries_at, background_at, ready_at, pty_at;
+    struct kage_span retries_at, background_at, ready_at, pty_at, checkpoint_at, inputs_at;
     struct kage_draft_name *secrets;
     size_t n_secrets;
+    struct kage_draft_name *inputs; /* as written */
+    size_t n_inputs;
 };
 
 struct kage_draft_artifact {

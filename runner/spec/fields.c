@@ -360,6 +360,15 @@ static const struct kage_field fields[] = {
     {KAGE_OBJECT_COMMAND, "sandbox", KAGE_FIELD_WORD, .words = sandbox_words,
      AT(COMMAND, command.sandbox), SPAN(COMMAND, sandbox_at),
      .doc = "How much it is confined: default, strict or none."},
+    {KAGE_OBJECT_COMMAND, "checkpoint", KAGE_FIELD_BOOL, .fallback = "false",
+     AT(COMMAND, command.checkpoint), SPAN(COMMAND, checkpoint_at),
+     .doc = "Whether the machine is saved after it, for later runs to start there."},
+    {KAGE_OBJECT_COMMAND, "inputs", KAGE_FIELD_STRING, KAGE_SHAPE_LIST, .form = KAGE_FORM_TEXT,
+     MANY(COMMAND, inputs, n_inputs), SPAN(COMMAND, inputs_at),
+     .item_at = offsetof(struct kage_draft_name, at) + 1,
+     .doc =
+         "Files and folders of the shares that it reads, relative to the spec's folder: when one "
+         "changes, a checkpoint after it is made anew."},
 
     {KAGE_OBJECT_EXPECT, "exit", KAGE_FIELD_INT, KAGE_SHAPE_ONE_OR_LIST, .one_inside = true,
      .min = 0, .max = 255, MANY(COMMAND, command.expect, command.n_expect), .fallback = "0",

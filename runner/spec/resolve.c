@@ -164,6 +164,11 @@ static void resolve_command(struct kage_reader *r, struct kage_draft *draft,
     c->secrets = kage_arena_alloc(r->arena, (d->n_secrets + 1) * sizeof(*c->secrets));
     for (size_t i = 0; i < d->n_secrets; i++)
         c->secrets[c->n_secrets++] = d->secrets[i].name;
+    c->inputs = kage_arena_alloc(r->arena, (d->n_inputs + 1) * sizeof(*c->inputs));
+    for (size_t i = 0; i < d->n_inputs; i++)
+        c->inputs[c->n_inputs++] = (struct kage_spec_input){
+            .loc = d->inputs[i].at.loc,
+            .path = absolute_path(r, draft->spec.folder, d->inputs[i].name)};
 }
 
 /* A pattern can match several things, so what it goes to is a folder. */

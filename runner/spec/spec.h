@@ -166,6 +166,12 @@ struct kage_spec_choice {
     char *axis, *value;
 };
 
+/* A file or folder of a share that what comes before a checkpoint reads. */
+struct kage_spec_input {
+    struct kage_loc loc;
+    char *path; /* absolute */
+};
+
 struct kage_spec_command {
     struct kage_loc loc;
     char *id;   /* NULL when not given */
@@ -190,6 +196,9 @@ struct kage_spec_command {
     bool background; /* timeout_ms is 0 unless the command itself says one */
     struct kage_spec_ready ready;
     bool pty;
+    bool checkpoint; /* the machine is saved after it */
+    struct kage_spec_input *inputs;
+    size_t n_inputs;
 };
 
 struct kage_spec {
