@@ -1,5 +1,6 @@
 target_sources(kage-core PRIVATE
   session/artifacts.c
+  session/checkpoint.c
   session/client.c
   session/command.c
   session/exec.c

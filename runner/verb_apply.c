@@ -43,7 +43,7 @@ static const char help[] =
     "  --kernel KERNEL\n"
     "                 boot this kernel: lean or stock, which are kage's own, or a file\n"
     "  --initrd FILE  with --kernel: use this initramfs instead of kage's own\n"
-    "  --cold         boot the machine; neither use nor make a template\n"
+    "  --cold         boot the machine; neither use nor make a template or checkpoint\n"
     "  --timings      show where the time went, on standard error\n"
     "  --trace FILE   write the same for Perfetto or Chrome's tracing page\n"
     "  -q, --quiet    no progress lines, also on a terminal\n"

@@ -19,20 +19,24 @@
 #define EXIT_NO_VERDICT 125
 #define KEY_MIN 4 /* a slip of the finger must not name a template */
 
-static const char help[] = "usage: kage template build SPEC\n"
-                           "       kage template ls\n"
-                           "       kage template rm KEY...|--all\n"
-                           "\n"
-                           "A template is a machine saved right after its boot; `kage apply` and "
-                           "`kage start` begin there\n"
-                           "instead of booting, and make it on the first run of a kind of machine. "
-                           "Templates take at most\n"
-                           "4 GiB, the ones not used for longest go first, and one whose QEMU, "
-                           "image or machine has changed\n"
-                           "is not used again. `kage apply --cold` does without.\n"
-                           "\n"
-                           "KEY is the start of a key, four digits or more, that only one template "
-                           "has.\n";
+static const char help[] =
+    "usage: kage template build SPEC\n"
+    "       kage template ls\n"
+    "       kage template rm KEY...|--all\n"
+    "\n"
+    "A template is a machine saved right after its boot; `kage apply` and "
+    "`kage start` begin there\n"
+    "instead of booting, and make it on the first run of a kind of machine. "
+    "Templates take at most\n"
+    "4 GiB, the ones not used for longest go first, and one whose QEMU, "
+    "image or machine has changed\n"
+    "is not used again. `kage apply --cold` does without.\n"
+    "Checkpoints, which a spec asks for with `checkpoint: true`, are kept with "
+    "them: machines saved\n"
+    "after a command, until something before it changes.\n"
+    "\n"
+    "KEY is the start of a key, four digits or more, that only one template "
+    "has.\n";
 
 /* How many templates have keys that begin so. *ret, if there is one, is that one's key; owned. */
 static int count(const char *start, char **ret, struct kage_error *err)
@@ -107,15 +111,16 @@ static int list(struct kage_error *err)
 
     if (kage_template_list(&all, &n, err) < 0)
         return -1;
-    printf("%-12s  %-16s  %-5s  %9s  %-10s  %s\n", "KEY", "MADE FOR", "ACCEL", "DISK", "LAST USED",
-           "IN USE");
+    printf("%-12s  %-16s  %-5s  %9s  %-10s  %-6s  %s\n", "KEY", "MADE FOR", "ACCEL", "DISK",
+           "LAST USED", "IN USE", "CHECKPOINT AFTER");
     for (size_t i = 0; i < n; i++) {
         int64_t ago = time(NULL) - all[i].used;
         KAGE_CLEANUP(kage_freep)
         char *age = kage_duration_text((uint64_t)(ago > 60 ? ago / 60 * 60 : ago) * 1000);
 
-        printf("%-12.12s  %-16s  %-5s  %5" PRIu64 " MiB  %-10s  %s\n", all[i].key, all[i].name,
-               all[i].accel, all[i].disk >> 20, age, all[i].in_use ? "yes" : "no");
+        printf("%-12.12s  %-16s  %-5s  %5" PRIu64 " MiB  %-10s  %-6s  %s\n", all[i].key,
+               all[i].name, all[i].accel, all[i].disk >> 20, age, all[i].in_use ? "yes" : "no",
+               all[i].after ? all[i].after : "-");
     }
     kage_template_list_free(all, n);
     return 0;

@@ -9,7 +9,7 @@ kage_unit_test(place kage-core)
 
 # End to end: the built kage on a real QEMU. One CTest test per file, so that a failure names it.
 if(KAGE_TESTS)
-  foreach(name apply language faults vms templates jobs check_host)
+  foreach(name apply checkpoints language faults vms templates jobs check_host)
     kage_python_test(e2e/${name} e2e/test_${name}.py)
     set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 600 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")

@@ -75,13 +75,18 @@ void kage_apply_verdict(const struct kage_apply *apply, const struct kage_plan *
     KAGE_CLEANUP(kage_freep) char *took = kage_duration_text(r->duration_ms);
     KAGE_CLEANUP(kage_freep) char *label = kage_plan_label(plan);
     KAGE_CLEANUP(kage_freep) char *shown = kage_printable(label, strlen(label));
-    size_t ran = 0;
+    char saved[64] = "";
+    size_t ran = 0, cached = 0;
 
-    for (size_t i = 0; i < r->n_commands; i++)
+    for (size_t i = 0; i < r->n_commands; i++) {
         ran += r->commands[i].status != KAGE_COMMAND_NOT_RUN;
+        cached += r->commands[i].cached;
+    }
+    if (cached)
+        snprintf(saved, sizeof saved, ", %zu of them from a checkpoint", cached);
     if (r->class == KAGE_CLASS_NONE && !apply->quiet && isatty(STDERR_FILENO))
-        kage_buf_addf(out, "kage: %s passed: %zu command%s in %s\n", shown, ran,
-                      ran == 1 ? "" : "s", took);
+        kage_buf_addf(out, "kage: %s passed: %zu command%s in %s%s\n", shown, ran,
+                      ran == 1 ? "" : "s", took, saved);
     if (r->class != KAGE_CLASS_NONE && r->loc.file && r->loc.line > 0)
         kage_buf_addf(out, "kage: %s:%d:%d: %s\n", r->loc.file, r->loc.line, r->loc.col,
                       r->message);

@@ -79,8 +79,11 @@ static int add_fd(int ruleset, int fd, uint64_t access)
 
     if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
         attr.allowed_access &= FILE_RIGHTS;
-    return syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0) < 0 ? -1
-                                                                                             : 0;
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &attr, 0) == 0)
+        return 0;
+    /* A file that no path leads to, such as a memfd: Landlock takes no rule for it and needs none.
+     */
+    return errno == EBADFD ? 0 : -1;
 }
 
 static int add_path(int ruleset, const char *path, uint64_t access)

@@ -146,10 +146,10 @@ static void add_memory(char **argv, size_t n, const struct inheritance *in)
     if (fstat(in->memory->ram_fd, &st) < 0)
         st.st_size = 0; /* QEMU will say that it does not fit */
     argv[n++] = kage_strdup("-object");
-    argv[n++] = kage_asprintf("memory-backend-file,id=ram,size=%lld,mem-path=/proc/self/fd/%d,"
-                              "share=%s",
-                              (long long)st.st_size, in->memory->ram_fd,
-                              in->memory->restore ? "off" : "on");
+    argv[n++] =
+        kage_asprintf("memory-backend-file,id=ram,size=%lld,mem-path=/proc/self/fd/%d,"
+                      "share=%s",
+                      (long long)st.st_size, in->memory->ram_fd, in->memory->shared ? "on" : "off");
     if (in->memory->restore) {
         argv[n++] = kage_strdup("-incoming");
         argv[n++] = kage_strdup("defer");
@@ -329,6 +329,16 @@ static int spawn(char *program, char **argv, const struct inheritance *in, int r
 
 /* ---- the module ---- */
 
+static int take_disk(const struct kage_plan *plan, struct inheritance *in, struct kage_error *err)
+{
+    if (!in->memory || in->memory->disk_fd < 0)
+        return kage_scratch_make(plan->disk, &in->scratch, err);
+    in->scratch = fcntl(in->memory->disk_fd, F_DUPFD_CLOEXEC, 3);
+    return in->scratch < 0
+               ? kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot pass the scratch disk on")
+               : 0;
+}
+
 static int start(const struct kage_plan *plan, const struct kage_image_files *files,
                  struct inheritance *in, struct kage_qemu *qemu, struct kage_error *err)
 {
@@ -345,7 +355,7 @@ static int start(const struct kage_plan *plan, const struct kage_image_files *fi
     if (socket_pair(&qemu->qmp_fd, &in->qmp, err) < 0 ||
         socket_pair(&qemu->console_fd, &in->console, err) < 0 ||
         make_token(qemu, &in->token, err) < 0 || open_shares(plan, in, err) < 0 ||
-        (plan->disk && kage_scratch_make(plan->disk, &in->scratch, err) < 0))
+        (plan->disk && take_disk(plan, in, err) < 0))
         return -1;
     if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make a pipe");

@@ -31,7 +31,9 @@ struct kage_qemu {
 /* The guest's memory in a file, for machines that are saved or restored. */
 struct kage_qemu_memory {
     int ram_fd;   /* a file as large as the guest's memory; stays the caller's */
-    bool restore; /* map it privately and wait for the saved state; else the guest writes to it */
+    bool restore; /* wait for a saved state */
+    bool shared;  /* the guest writes to the file; else it is mapped privately */
+    int disk_fd;  /* the scratch disk, if the machine has one: the caller's; -1 for a new one */
 };
 
 /* Opens the shares, makes the token, starts QEMU. `memory` may be NULL. On failure nothing is left

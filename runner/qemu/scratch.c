@@ -56,7 +56,7 @@ const char *kage_scratch_folder(void)
     return folder && *folder == '/' ? folder : "/var/tmp";
 }
 
-int kage_scratch_make(uint64_t size, int *ret_fd, struct kage_error *err)
+int kage_scratch_file(uint64_t size, int *ret_fd, struct kage_error *err)
 {
     const char *folder = kage_scratch_folder();
     KAGE_CLEANUP(kage_closep) int fd = -1;
@@ -65,7 +65,15 @@ int kage_scratch_make(uint64_t size, int *ret_fd, struct kage_error *err)
     if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make the scratch disk in %s",
                                 folder);
-    if (format(fd, err) < 0)
+    *ret_fd = kage_take_fd(&fd);
+    return 0;
+}
+
+int kage_scratch_make(uint64_t size, int *ret_fd, struct kage_error *err)
+{
+    KAGE_CLEANUP(kage_closep) int fd = -1;
+
+    if (kage_scratch_file(size, &fd, err) < 0 || format(fd, err) < 0)
         return -1;
     *ret_fd = kage_take_fd(&fd);
     return 0;

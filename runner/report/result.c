@@ -199,6 +199,8 @@ static cJSON *command_json(const struct kage_plan_step *step, const struct kage_
         cJSON_AddNumberToObject(o, "signal", c->signal);
     if (c->out_of_memory)
         cJSON_AddTrueToObject(o, "out_of_memory");
+    if (c->cached)
+        cJSON_AddTrueToObject(o, "cached");
     cJSON_AddNumberToObject(o, "duration_ms", (double)c->duration_ms);
     if (c->message)
         add_text(o, "message", c->message);

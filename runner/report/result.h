@@ -34,6 +34,7 @@ struct kage_command_result {
     int exit_code; /* 0–255; of a signal, 128 plus its number; -1 when there is none */
     int signal;    /* 0 for none */
     bool out_of_memory;
+    bool cached; /* not run: a checkpoint has it done. In the background: it ran on from there */
     uint64_t duration_ms;
     char *message;                 /* owned; NULL when there is nothing to say */
     struct kage_attempt *attempts; /* those that came to an end; the last one decided */

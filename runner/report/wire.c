@@ -48,6 +48,7 @@ static void put_command(cJSON *list, const struct kage_command_result *c)
     cJSON *o = cJSON_CreateObject(), *attempts;
 
     put_end(o, c->status, c->exit_code, c->signal, c->out_of_memory, c->duration_ms, c->message);
+    cJSON_AddBoolToObject(o, "cached", c->cached);
     attempts = cJSON_AddArrayToObject(o, "attempts");
     for (size_t i = 0; i < c->n_attempts; i++) {
         const struct kage_attempt *a = &c->attempts[i];
@@ -150,7 +151,7 @@ static int read_attempts(struct kage_json_obj *o, struct kage_command_result *c)
 static int read_command(const struct cJSON *item, struct kage_command_result *c,
                         struct kage_error *err)
 {
-    struct kage_json_obj o = kage_json_open(item, "command", END_KEYS " attempts", err);
+    struct kage_json_obj o = kage_json_open(item, "command", END_KEYS " cached attempts", err);
     struct kage_attempt last = read_end(&o);
 
     c->status = last.status;
@@ -159,6 +160,7 @@ static int read_command(const struct cJSON *item, struct kage_command_result *c,
     c->out_of_memory = last.out_of_memory;
     c->duration_ms = last.duration_ms;
     c->message = last.message;
+    c->cached = kage_json_bool(&o, "cached", false);
     return o.failed ? -1 : read_attempts(&o, c);
 }
 

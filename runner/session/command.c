@@ -19,6 +19,7 @@
  * guest gets to report its end after KILL. Generous for an emulated machine. */
 #define TERM_GRACE_MS 5000
 #define KILL_GRACE_MS 15000
+#define SAVING_RETRY_MS 50
 
 /* How an attempt ended. */
 struct outcome {
@@ -121,6 +122,16 @@ static void start_attempt(struct kage_command *c)
     kage_timer_set(c->timer, limit);
     kage_client_request(run->client, KAGE_MSG_SPAWN, payload, on_spawned, c);
     explicit_bzero(payload, strlen(payload));
+}
+
+void kage_command_go_on(struct kage_command *c, const char *handle)
+{
+    c->phase = KAGE_PHASE_SERVING;
+    c->alive = true;
+    c->attempt = 1;
+    c->first_start_ms = c->start_ms = kage_now_ms();
+    c->handle = kage_strdup(handle);
+    kage_timer_set(c->timer, c->step->timeout_ms);
 }
 
 void kage_command_start(struct kage_command *c)
@@ -357,6 +368,10 @@ void kage_command_on_timer(void *user)
     struct kage_command *c = user;
     KAGE_CLEANUP(kage_freep) char *name = NULL;
 
+    if (!c->run->client) { /* the machine is being saved */
+        kage_timer_set(c->timer, SAVING_RETRY_MS);
+        return;
+    }
     c->late = true;
     kage_timer_set(c->probe_timer, 0);
     if (!c->handle) {

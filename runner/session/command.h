@@ -58,6 +58,8 @@ void kage_commands_free(struct kage_run *run);
 void kage_commands_timers_off(struct kage_run *run);
 
 void kage_command_start(struct kage_command *c);
+/* It runs already, in the background, since before a checkpoint; its time begins now. */
+void kage_command_go_on(struct kage_command *c, const char *handle);
 /* TERM, then KILL; a background command that is no longer needed. */
 void kage_command_stop(struct kage_command *c);
 void kage_command_on_output(struct kage_command *c, bool is_stderr, const uint8_t *data,

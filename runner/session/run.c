@@ -215,6 +215,8 @@ static char *while_doing(const struct kage_run *run)
 
     if (!run->ready)
         return kage_strdup("while it booted");
+    if (run->making)
+        return kage_strdup("while a checkpoint was made");
     if (!run->command_running && run->ending)
         return kage_strdup(run->options->on_up ? "while it was up" : "while the job was ended");
     if (!run->command_running)
@@ -233,8 +235,6 @@ static void on_loss_timer(void *user)
 }
 
 /* ---- QEMU and the console ---- */
-
-static void connect_now(struct kage_run *run);
 
 static ssize_t read_console(struct kage_run *run)
 {
@@ -291,7 +291,7 @@ static void on_console(uint32_t events, void *user)
     }
     if (run->console.ready && !was_ready && !run->ready) {
         kage_run_stage(run, "boot");
-        connect_now(run);
+        kage_run_connect(run);
     }
 }
 
@@ -309,9 +309,10 @@ static void on_qmp_event(const char *name, const struct cJSON *data, void *user)
 
     /* What ends the machine shows on the pidfd, with better words. */
     if (run->how == KAGE_START_RESTORE && !strcmp(name, "RESUME")) {
+        if (!run->resumed)
+            kage_run_stage(run, "start QEMU and restore the machine");
         run->resumed = true;
-        kage_run_stage(run, "start QEMU and restore the machine");
-        connect_now(run);
+        kage_run_connect(run);
     }
 }
 
@@ -332,7 +333,7 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
     if (!run->resumed)
         kage_run_stage(run, "start QEMU");
     if (run->console.ready || run->resumed)
-        connect_now(run);
+        kage_run_connect(run);
     else
         kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
 }
@@ -358,6 +359,15 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
 {
     struct kage_run *run = user;
 
+    if (run->ready && !run->done && kage_checkpoint_is_back(run)) {
+        kage_timer_set(run->connect_timer, 0);
+        kage_timer_set(run->boot_timer, 0);
+        kage_timer_set(run->heartbeat, HEARTBEAT_MS);
+        if (kage_output_pending(run->out) || kage_output_pending(run->err))
+            kage_client_pause(run->client, true);
+        kage_checkpoint_return(run);
+        return;
+    }
     if (run->ready || run->done)
         return;
     run->ready = true;
@@ -400,7 +410,7 @@ static void on_client_lost(enum kage_class class, const char *why, void *user)
     struct kage_run *run = user;
     KAGE_CLEANUP(kage_freep) char *when = NULL;
 
-    if (!run->ready && class == KAGE_CLASS_AGENT_LOST) {
+    if ((!run->ready || kage_checkpoint_is_back(run)) && class == KAGE_CLASS_AGENT_LOST) {
         /* Too early, most likely: the guest does not listen yet. */
         kage_client_free(run->client);
         run->client = NULL;
@@ -421,11 +431,11 @@ static const struct kage_client_handler client_handler = {
     .on_lost = on_client_lost,
 };
 
-static void connect_now(struct kage_run *run)
+void kage_run_connect(struct kage_run *run)
 {
     struct kage_error err = KAGE_ERROR_INIT;
 
-    if (!run->port || run->ready || run->done)
+    if (!run->port || (run->ready && !kage_checkpoint_is_back(run)) || run->done)
         return;
     kage_client_free(run->client);
     run->client = NULL;
@@ -442,7 +452,7 @@ static void connect_now(struct kage_run *run)
 
 static void on_connect_timer(void *user)
 {
-    connect_now(user);
+    kage_run_connect(user);
 }
 
 /* ---- timers and signals ---- */
@@ -624,14 +634,26 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 {
     static const struct kage_qmp_handler qmp_handler = {.on_lost = on_qmp_lost,
                                                         .on_event = on_qmp_event};
-    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE};
+    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE,
+                                      .shared = run->how == KAGE_START_SAVE,
+                                      .disk_fd = -1};
     cJSON *usernet = cJSON_CreateObject();
 
     cJSON_AddStringToObject(usernet, "command-line", "info usernet");
+    if (run->how == KAGE_START_RESTORE && kage_checkpoint_prepare(run, err) < 0) {
+        cJSON_Delete(usernet);
+        return -1;
+    }
     if (run->template)
         memory.ram_fd = run->template->ram_fd;
+    if (run->ram_fd >= 0) {
+        memory.ram_fd = run->ram_fd;
+        memory.shared = true;
+    }
+    memory.disk_fd = run->disk_fd;
     if (run->how == KAGE_START_RESTORE)
-        kage_run_progress(run, "starting %s from its template", run->plan->name);
+        kage_run_progress(run, "starting %s from %s", run->plan->name,
+                          run->origin->from ? "a checkpoint" : "its template");
     else if (run->plan->accel_note)
         kage_run_progress(run, "booting %s on %s (%s)", run->plan->name,
                           kage_accel_name(run->plan->accel), run->plan->accel_note);
@@ -669,6 +691,7 @@ static void tear_down(struct kage_run *run)
                                    run->heartbeat,  run->loss_timer,    run->save_timer};
 
     stop_machine(run);
+    kage_checkpoint_free(run);
     kage_commands_free(run);
     kage_artifacts_free(run);
     kage_output_free(run->out);
@@ -682,14 +705,17 @@ static void tear_down(struct kage_run *run)
 }
 
 bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_files *files,
-                      const struct kage_run_options *options, enum kage_start how,
-                      struct kage_template *template, struct kage_result *result)
+                      const struct kage_run_options *options, const struct kage_origin *origin,
+                      struct kage_result *result)
 {
     struct kage_run run = {.plan = plan,
                            .files = files,
                            .options = options,
-                           .how = how,
-                           .template = template,
+                           .origin = origin,
+                           .how = origin->how,
+                           .template = origin->template,
+                           .ram_fd = -1,
+                           .disk_fd = -1,
                            .result = result,
                            .qemu = KAGE_QEMU_INIT};
     struct kage_error err = KAGE_ERROR_INIT;
@@ -707,5 +733,5 @@ bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_file
     tear_down(&run);
     kage_run_stage(&run, "end the machine");
     result->duration_ms = kage_now_ms() - options->started_ms;
-    return how == KAGE_START_SAVE ? run.saved : run.ready;
+    return origin->how == KAGE_START_SAVE ? run.saved : run.ready;
 }

@@ -4,8 +4,10 @@
 #include "runner/qemu/process.h"
 #include "runner/session/command.h"
 #include "runner/session/run.h"
+#include "runner/template/checkpoint.h"
 #include "runner/template/template.h"
 
+struct cJSON;
 struct kage_client;
 struct kage_loop;
 struct kage_msg;
@@ -22,6 +24,16 @@ enum kage_start {
     KAGE_START_RESTORE, /* from a template */
 };
 
+/* Where a run begins. */
+struct kage_origin {
+    enum kage_start how;
+    struct kage_template *template; /* NULL when booting */
+    /* The plan's checkpoints; those after `from` are to be made. NULL: none can be. */
+    const struct kage_checkpoints *checkpoints;
+    const char *template_key;           /* what their keys begin with */
+    const struct kage_checkpoint *from; /* what the template is; NULL when it is none of them */
+};
+
 /* The state of one run, shared by run.c (the machine's life), steps.c (the plan's frames) and
  * those that steps.c leaves its parts to. */
 struct kage_run {
@@ -29,7 +41,8 @@ struct kage_run {
     const struct kage_image_files *files;
     const struct kage_run_options *options;
     struct kage_result *result;
-    enum kage_start how;
+    const struct kage_origin *origin;
+    enum kage_start how;            /* from origin, like the next one */
     struct kage_template *template; /* NULL when booting */
     bool resumed;                   /* the restored machine runs */
     bool saving, saved;
@@ -62,6 +75,9 @@ struct kage_run {
     bool command_running;
     bool ending; /* the last command is over */
     bool job_failed;
+    struct kage_making *making;       /* checkpoint.c; NULL unless one is being made */
+    int ram_fd, disk_fd;              /* memory and disk that can be saved; -1 */
+    size_t back_due, back_done;       /* checkpoint.c: replies after a restore */
     struct kage_command *commands;    /* as many as result->commands; command.c */
     struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
@@ -69,8 +85,8 @@ struct kage_run {
 /* run.c: one machine from start to end. Returns whether it came up, and for one that is saved,
  * whether that worked. */
 bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_files *files,
-                      const struct kage_run_options *options, enum kage_start how,
-                      struct kage_template *template, struct kage_result *result);
+                      const struct kage_run_options *options, const struct kage_origin *origin,
+                      struct kage_result *result);
 
 /* Ends the run. The first call decides: later ones are ignored. Takes ownership of message. */
 void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
@@ -86,6 +102,9 @@ void kage_run_guest_span(struct kage_run *run, const char *name, int64_t start_u
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Connects to vmd, anew if need be. */
+void kage_run_connect(struct kage_run *run);
+
 /* Goes on reading from the guest unless something that it feeds is full. */
 void kage_run_unpause(struct kage_run *run);
 
@@ -94,9 +113,27 @@ void kage_snapshot_save(struct kage_run *run);
 void kage_snapshot_on_exit(struct kage_run *run);
 void kage_snapshot_on_timer(void *run);
 void kage_snapshot_restore(struct kage_run *run);
+/* Has QEMU stop the machine and write its state; the file stays the caller's. Errors go to fn. */
+void kage_snapshot_write(struct kage_run *run, int state_fd,
+                         void (*fn)(const struct cJSON *result, const char *error, void *user));
+void kage_snapshot_keep_console(const struct kage_run *run, const char *folder);
+
+/* checkpoint.c: machines saved after a command, and runs that start there. */
+/* Memory and disk for a run that begins from a template; sets run->ram_fd and disk_fd. */
+int kage_checkpoint_prepare(struct kage_run *run, struct kage_error *err);
+/* Called when the command of that step has passed. Returns whether a checkpoint is being made;
+ * kage_steps_next() is called when that is over. */
+bool kage_checkpoint_make(struct kage_run *run, size_t step);
+void kage_checkpoint_on_timer(struct kage_run *run);
+/* Whether the machine that was saved goes on, and is to be connected to again. */
+bool kage_checkpoint_is_back(const struct kage_run *run);
+/* Goes on in a machine that was saved, this one or a copy of it, once vmd has answered. */
+void kage_checkpoint_return(struct kage_run *run);
+void kage_checkpoint_free(struct kage_run *run);
 
 /* steps.c: everything after vmd is ready. */
 void kage_steps_start(struct kage_run *run);
+void kage_steps_next(struct kage_run *run);
 void kage_steps_on_output(struct kage_run *run, uint32_t id, bool is_stderr, const uint8_t *data,
                           size_t len);
 void kage_steps_on_exit(struct kage_run *run, uint32_t id, const struct kage_msg *exit);

@@ -42,7 +42,7 @@ static void on_done(const struct cJSON *result, const char *error, void *user)
         give_up(user, "QEMU refused to save the machine", error);
 }
 
-static void ignore_shared_memory(struct kage_run *run)
+static void ignore_shared_memory(struct kage_run *run, kage_qmp_fn fn)
 {
     cJSON *arguments = cJSON_CreateObject();
     cJSON *list = cJSON_AddArrayToObject(arguments, "capabilities");
@@ -51,27 +51,33 @@ static void ignore_shared_memory(struct kage_run *run)
     cJSON_AddStringToObject(capability, "capability", "x-ignore-shared");
     cJSON_AddTrueToObject(capability, "state");
     cJSON_AddItemToArray(list, capability);
-    kage_qmp_execute(run->qmp, "migrate-set-capabilities", arguments, -1, on_done, run);
+    kage_qmp_execute(run->qmp, "migrate-set-capabilities", arguments, -1, fn, run);
 }
 
-static void pass_state(struct kage_run *run, const char *command)
+static void pass_state(struct kage_run *run, const char *command, int fd, kage_qmp_fn fn)
 {
     cJSON *name = cJSON_CreateObject(), *uri = cJSON_CreateObject();
 
     /* The descriptor that wrote the state may be the one that now reads it. */
-    lseek(run->template->state_fd, 0, SEEK_SET);
+    lseek(fd, 0, SEEK_SET);
     cJSON_AddStringToObject(name, "fdname", FD_NAME);
     cJSON_AddStringToObject(uri, "uri", "fd:" FD_NAME);
-    kage_qmp_execute(run->qmp, "getfd", name, run->template->state_fd, on_done, run);
-    kage_qmp_execute(run->qmp, command, uri, -1, on_done, run);
+    kage_qmp_execute(run->qmp, "getfd", name, fd, fn, run);
+    kage_qmp_execute(run->qmp, command, uri, -1, fn, run);
+}
+
+void kage_snapshot_write(struct kage_run *run, int state_fd, kage_qmp_fn fn)
+{
+    ignore_shared_memory(run, fn);
+    pass_state(run, "migrate", state_fd, fn);
 }
 
 /* ---- the console ---- */
 
 /* A restored machine does not boot, so what its console said belongs to the template. */
-static void keep_console(const struct kage_run *run)
+void kage_snapshot_keep_console(const struct kage_run *run, const char *folder)
 {
-    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/console", run->template->folder);
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/console", folder);
     KAGE_CLEANUP(kage_closep)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 
@@ -142,7 +148,7 @@ static void on_status(const struct cJSON *result, const char *error, void *user)
     if (cJSON_IsString(status) && !strcmp(status->valuestring, "completed")) {
         run->saved = true;
         kage_run_stage(run, "save the machine");
-        keep_console(run);
+        kage_snapshot_keep_console(run, run->template->folder);
         kage_run_finish(run, KAGE_CLASS_NONE, 0, (struct kage_loc){0}, NULL);
     } else if (!cJSON_IsString(status) || !strcmp(status->valuestring, "failed")) {
         const cJSON *why = cJSON_GetObjectItemCaseSensitive(result, "error-desc");
@@ -160,14 +166,15 @@ void kage_snapshot_on_timer(void *user)
 {
     struct kage_run *run = user;
 
-    if (run->client) {
+    if (run->how != KAGE_START_SAVE) {
+        kage_checkpoint_on_timer(run);
+    } else if (run->client) {
         kage_client_free(run->client);
         run->client = NULL;
         kage_timer_set(run->save_timer, QUIET_MS);
     } else if (!run->saving) {
         run->saving = true;
-        ignore_shared_memory(run);
-        pass_state(run, "migrate");
+        kage_snapshot_write(run, run->template->state_fd, on_done);
         kage_timer_set(run->save_timer, POLL_MS);
     } else {
         kage_qmp_execute(run->qmp, "query-migrate", NULL, -1, on_status, run);
@@ -179,6 +186,6 @@ void kage_snapshot_on_timer(void *user)
 void kage_snapshot_restore(struct kage_run *run)
 {
     recall_console(run);
-    ignore_shared_memory(run);
-    pass_state(run, "migrate-incoming");
+    ignore_shared_memory(run, on_done);
+    pass_state(run, "migrate-incoming", run->template->state_fd, on_done);
 }

@@ -13,8 +13,10 @@
 
 /*
  * Theory of operation. A run is one machine, or two: where there is no template yet, the first one
- * boots, is saved and ends, and the second starts from what was saved. A template that does not
- * start, or cannot be made, leaves the way of old: a boot.
+ * boots, is saved and ends, and the second starts from what was saved. Where the plan has
+ * checkpoints, the one furthest on takes the template's place, and those after it are made on the
+ * way (checkpoint.c). What does not start is thrown away: a checkpoint leaves the one before it,
+ * and a template that does not start, or cannot be made, leaves the way of old: a boot.
  */
 
 /* How much of the time a machine may take to boot is spent on waiting for another one that boots.
@@ -43,20 +45,34 @@ static bool ends_the_run(enum kage_class class)
     }
 }
 
-/* Boots a machine, saves it and puts the template in place. Returns 0 with *t open, 1 to go on
+/* What a run has to start from. */
+struct saved {
+    char *key; /* the template's; NULL when there is nothing to start from */
+    struct kage_checkpoints checkpoints;
+    struct kage_template template;
+    const struct kage_checkpoint *from; /* the checkpoint that is open; NULL: the template itself */
+};
+
+static void on_large(void *user)
+{
+    note(user, "reading the inputs of the checkpoints, which are large", NULL);
+}
+
+/* Boots a machine, saves it and puts the template in place. Returns 0 with it open, 1 to go on
  * without a template, -1 when *result stands already. */
 static int make_template(const struct kage_plan *plan, const struct kage_image_files *files,
                          const struct kage_run_options *options, struct kage_template *t,
                          struct kage_result *result)
 {
+    const struct kage_origin origin = {.how = KAGE_START_SAVE, .template = t};
     struct kage_error err = KAGE_ERROR_INIT;
     int r = 0;
 
-    if (!kage_run_machine(plan, files, options, KAGE_START_SAVE, t, result)) {
+    if (!kage_run_machine(plan, files, options, &origin, result)) {
         r = ends_the_run(result->class) ? -1 : 1;
         if (r > 0)
             note(options, "no template was made", result->message);
-    } else if (kage_template_commit(t, plan, &err) < 0) {
+    } else if (kage_template_commit(t, plan, NULL, &err) < 0) {
         note(options, "no template was made", err.message);
         r = 1;
     }
@@ -112,51 +128,142 @@ static int obtain(const struct kage_plan *plan, const struct kage_run_options *o
     return r < 0 ? -1 : 0;
 }
 
-/* Opens the template for this plan, or begins one. */
-static enum kage_start choose(const struct kage_plan *plan, const struct kage_image_files *files,
-                              const struct kage_run_options *options, struct kage_template *t)
+/* Finds what identifies the machine, and the checkpoints of the plan. -1 with err set when an input
+ * of one cannot be read. */
+static int look(const struct kage_plan *plan, const struct kage_image_files *files,
+                const struct kage_run_options *options, struct saved *s, struct kage_error *err)
 {
-    struct kage_error err = KAGE_ERROR_INIT;
-    KAGE_CLEANUP(kage_freep) char *key = NULL;
-    enum kage_start how = KAGE_START_BOOT;
+    struct kage_error own = KAGE_ERROR_INIT;
 
     if (options->cold || !kage_template_possible(plan))
+        return 0;
+    s->key = kage_template_key(plan, files, &own);
+    if (!s->key)
+        note(options, "no template can be used", own.message);
+    kage_error_done(&own);
+    return s->key ? kage_checkpoints_find(plan, s->key, SIZE_MAX, on_large, (void *)options,
+                                          &s->checkpoints, err)
+                  : 0;
+}
+
+/* Opens the checkpoint that leaves least to do. */
+static bool open_checkpoint(const struct kage_plan *plan, struct saved *s)
+{
+    struct kage_error ignored = KAGE_ERROR_INIT;
+
+    for (size_t i = s->checkpoints.n; i-- > 0 && !s->from;) {
+        const struct kage_checkpoint *c = &s->checkpoints.items[i];
+        struct kage_past_command *past;
+        size_t n = 0;
+
+        if (kage_template_open(c->key, &s->template, &ignored) != 0)
+            continue;
+        past = kage_past_read(s->template.commands, plan, c->step, &n);
+        if (past)
+            s->from = c;
+        else
+            kage_template_discard(&s->template);
+        kage_past_free(past, n);
+    }
+    kage_error_done(&ignored);
+    return s->from;
+}
+
+/* Opens a checkpoint or the template for this plan, or begins a template. */
+static enum kage_start choose(const struct kage_plan *plan, const struct kage_run_options *options,
+                              struct saved *s)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    enum kage_start how = KAGE_START_BOOT;
+
+    s->from = NULL;
+    if (!s->key)
         return KAGE_START_BOOT;
-    key = kage_template_key(plan, files, &err);
-    if (!key || obtain(plan, options, key, t, &how, &err) < 0)
+    if (open_checkpoint(plan, s))
+        return KAGE_START_RESTORE;
+    if (obtain(plan, options, s->key, &s->template, &how, &err) < 0)
         note(options, "no template can be used", err.message);
     kage_error_done(&err);
     return how;
 }
 
+/* Runs from what was saved. Returns whether *result stands; else what did not start is gone. */
+static bool run_saved(const struct kage_plan *plan, const struct kage_image_files *files,
+                      const struct kage_run_options *options, struct saved *s,
+                      struct kage_result *result)
+{
+    const struct kage_origin origin = {.how = KAGE_START_RESTORE,
+                                       .template = &s->template,
+                                       .checkpoints = &s->checkpoints,
+                                       .template_key = s->key,
+                                       .from = s->from};
+    bool up = kage_run_machine(plan, files, options, &origin, result);
+
+    if (up || ends_the_run(result->class)) {
+        kage_template_done(&s->template);
+        return true;
+    }
+    note(options,
+         s->from ? "the checkpoint did not start, going on without it"
+                 : "the template did not start, booting instead",
+         result->message);
+    kage_template_discard(&s->template);
+    return false;
+}
+
+static void run_from(const struct kage_plan *plan, const struct kage_image_files *files,
+                     const struct kage_run_options *options, struct saved *s,
+                     struct kage_result *result)
+{
+    const struct kage_origin boot = {.how = KAGE_START_BOOT};
+    bool checkpoint;
+
+    do {
+        enum kage_start how = choose(plan, options, s);
+
+        if (how == KAGE_START_SAVE) {
+            int r = make_template(plan, files, options, &s->template, result);
+
+            if (r < 0)
+                return;
+            how = r ? KAGE_START_BOOT : KAGE_START_RESTORE;
+        }
+        checkpoint = s->from;
+        if (how == KAGE_START_BOOT)
+            break;
+        if (run_saved(plan, files, options, s, result))
+            return;
+    } while (checkpoint);
+    kage_run_machine(plan, files, options, &boot, result);
+}
+
+static void fail(const struct kage_plan *plan, struct kage_error *err, struct kage_result *result)
+{
+    kage_result_begin(plan, result);
+    result->class = err->class;
+    result->exit_code = kage_result_exit_code(err->class, 0, 0);
+    result->message = KAGE_TAKE(err->message);
+    result->loc = err->loc;
+}
+
 static void run_plan(const struct kage_plan *plan, const struct kage_image_files *files,
                      const struct kage_run_options *options, struct kage_result *result)
 {
-    struct kage_template t = KAGE_TEMPLATE_INIT;
+    struct saved s = {.template = KAGE_TEMPLATE_INIT};
+    struct kage_error err = KAGE_ERROR_INIT;
     uint64_t begin_us = kage_now_us();
-    enum kage_start how = choose(plan, files, options, &t);
+    int r = look(plan, files, options, &s, &err);
 
     if (options->times)
         kage_timeline_add(&result->timeline, KAGE_SIDE_HOST, "look for a template", begin_us,
                           kage_now_us());
-    if (how == KAGE_START_SAVE) {
-        int r = make_template(plan, files, options, &t, result);
-
-        if (r < 0)
-            return;
-        how = r ? KAGE_START_BOOT : KAGE_START_RESTORE;
-    }
-    if (how == KAGE_START_RESTORE) {
-        bool up = kage_run_machine(plan, files, options, how, &t, result);
-
-        if (up || ends_the_run(result->class)) {
-            kage_template_done(&t);
-            return;
-        }
-        note(options, "the template did not start, booting instead", result->message);
-        kage_template_discard(&t);
-    }
-    kage_run_machine(plan, files, options, KAGE_START_BOOT, NULL, result);
+    if (r < 0)
+        fail(plan, &err, result);
+    else
+        run_from(plan, files, options, &s, result);
+    kage_checkpoints_done(&s.checkpoints);
+    kage_error_done(&err);
+    free(s.key);
 }
 
 /* Everything that is said later is taken from here. */
@@ -185,11 +292,7 @@ void kage_run(const struct kage_plan *plan, const struct kage_image_files *files
     own.secrets = &secrets;
     own.mask = mask;
     if (kage_secrets_read(plan, &secrets, mask, &err) < 0) {
-        kage_result_begin(plan, result);
-        result->class = err.class;
-        result->exit_code = kage_result_exit_code(err.class, 0, 0);
-        result->message = KAGE_TAKE(err.message);
-        result->loc = err.loc;
+        fail(plan, &err, result);
     } else {
         run_plan(plan, files, &own, result);
         mask_result(mask, result);

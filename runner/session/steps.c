@@ -10,8 +10,6 @@
 #include "runner/session/command.h"
 #include "runner/session/run_state.h"
 
-static void next(struct kage_run *run);
-
 static const struct kage_plan_step *current(const struct kage_run *run)
 {
     return &run->plan->steps[run->next_step];
@@ -42,7 +40,7 @@ static void on_prepared(const struct kage_msg *reply, void *user)
     }
     if (--run->replies_due == 0) {
         kage_run_stage(run, "sessions and mounts");
-        next(run);
+        kage_steps_next(run);
     }
 }
 
@@ -50,6 +48,10 @@ static void on_prepared(const struct kage_msg *reply, void *user)
  * the last of them is there. */
 void kage_steps_start(struct kage_run *run)
 {
+    if (run->origin->from) {
+        kage_checkpoint_return(run);
+        return;
+    }
     for (; run->next_step < run->plan->n_steps; run->next_step++) {
         const struct kage_plan_step *step = current(run);
 
@@ -60,7 +62,7 @@ void kage_steps_start(struct kage_run *run)
                             on_prepared, run);
     }
     if (!run->replies_due)
-        next(run);
+        kage_steps_next(run);
 }
 
 /* ---- commands ---- */
@@ -117,7 +119,7 @@ static void commands_over(struct kage_run *run)
         stop_background(run);
 }
 
-static void next(struct kage_run *run)
+void kage_steps_next(struct kage_run *run)
 {
     for (; run->next_step < run->plan->n_steps; run->next_step++, run->command++) {
         const struct kage_plan_step *step = current(run);
@@ -136,10 +138,13 @@ static void next(struct kage_run *run)
 
 static void go_on(struct kage_run *run)
 {
+    size_t step = run->next_step;
+
     run->command_running = false;
     run->command++;
     run->next_step++;
-    next(run);
+    if (!kage_checkpoint_make(run, step))
+        kage_steps_next(run);
 }
 
 void kage_steps_ended(struct kage_command *c, enum kage_phase was)

@@ -15,13 +15,14 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
+#include "common/base/text.h"
 #include "runner/image/store.h"
 #include "runner/plan/parts.h"
 
 /* Templates together may use this much disk; the ones not used for longest go first. A template of
  * a 512 MiB machine takes some 60 MiB. */
 #define DISK_MAX (UINT64_C(4) << 30)
-#define META_MAX 4096
+#define META_MAX (1u << 20)
 /* What a saved machine may write while it boots; with less, booting without a template is safer: a
  * full disk would end the machine with SIGBUS. */
 #define ROOM_MIN (UINT64_C(384) << 20)
@@ -59,9 +60,13 @@ static char *identity(int fd)
 static cJSON *read_meta(const char *folder)
 {
     KAGE_CLEANUP(kage_closep) int fd = open_in(folder, "meta.json", O_RDONLY);
-    char text[META_MAX + 1] = "";
+    struct stat st;
+    KAGE_CLEANUP(kage_freep) char *text = NULL;
 
-    return fd < 0 || read(fd, text, META_MAX) <= 0 ? NULL : cJSON_Parse(text);
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > META_MAX)
+        return NULL;
+    text = kage_alloc((size_t)st.st_size + 1);
+    return read(fd, text, (size_t)st.st_size) != st.st_size ? NULL : cJSON_Parse(text);
 }
 
 static bool same(const cJSON *meta, const char *name, int fd)
@@ -83,6 +88,7 @@ static void close_files(struct kage_template *t)
 {
     kage_closep(&t->ram_fd);
     kage_closep(&t->state_fd);
+    kage_closep(&t->disk_fd);
     kage_closep(&t->lock_fd);
 }
 
@@ -106,6 +112,8 @@ int kage_template_open(const char *key, struct kage_template *ret, struct kage_e
 {
     KAGE_CLEANUP(kage_freep) char *base = kage_cache_folder("templates", err);
     struct kage_template t = KAGE_TEMPLATE_INIT;
+    const cJSON *commands;
+    struct stat st;
     cJSON *meta;
     bool good;
 
@@ -124,12 +132,20 @@ int kage_template_open(const char *key, struct kage_template *ret, struct kage_e
     t.state_fd = open_in(t.folder, "state", O_RDONLY);
     meta = read_meta(t.folder);
     good = t.ram_fd >= 0 && t.state_fd >= 0 && same(meta, "ram", t.ram_fd) &&
-           same(meta, "state", t.state_fd);
+           same(meta, "state", t.state_fd) && fstat(t.state_fd, &st) == 0;
+    if (good && cJSON_HasObjectItem(meta, "disk")) {
+        t.disk_fd = open_in(t.folder, "disk", O_RDONLY);
+        good = t.disk_fd >= 0 && same(meta, "disk", t.disk_fd);
+    }
+    commands = cJSON_GetObjectItemCaseSensitive(meta, "commands");
+    if (cJSON_IsString(commands))
+        t.commands = kage_strdup(commands->valuestring);
     cJSON_Delete(meta);
     if (!good) {
         kage_template_discard(&t);
         return 1;
     }
+    t.made = st.st_mtime;
     touch(t.folder);
     *ret = t;
     return 0;
@@ -144,6 +160,7 @@ void kage_template_done(struct kage_template *t)
     close_files(t);
     kage_freep(&t->key);
     kage_freep(&t->folder);
+    kage_freep(&t->commands);
 }
 
 void kage_template_discard(struct kage_template *t)
@@ -167,11 +184,20 @@ static bool is_old(const char *path)
     return lstat(path, &st) == 0 && time(NULL) - st.st_mtime > LOCKLESS_GRACE_S;
 }
 
-static bool has_room(const char *base)
+static bool has_room(const char *base, uint64_t bytes)
 {
     struct statvfs fs;
 
-    return statvfs(base, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= ROOM_MIN;
+    return statvfs(base, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize >= bytes;
+}
+
+bool kage_template_has_room(uint64_t bytes)
+{
+    struct kage_error ignored = KAGE_ERROR_INIT;
+    KAGE_CLEANUP(kage_freep) char *base = kage_cache_folder("templates", &ignored);
+
+    kage_error_done(&ignored);
+    return base && has_room(base, bytes + ROOM_MIN);
 }
 
 /* Removes what killed makers left: their lock went with them. */
@@ -207,7 +233,7 @@ int kage_template_begin(const char *key, uint64_t memory, struct kage_template *
     if (!base)
         return -1;
     prune_workplaces(base);
-    if (!has_room(base))
+    if (!has_room(base, ROOM_MIN))
         return kage_error_set(err, KAGE_CLASS_HOST, "less than %llu MiB are free in %s",
                               (unsigned long long)(ROOM_MIN >> 20), base);
     /* One workplace per key: its name is what keeps two makers apart. */
@@ -239,7 +265,16 @@ int kage_template_begin(const char *key, uint64_t memory, struct kage_template *
     return 0;
 }
 
-static int write_meta(const struct kage_template *t, const struct kage_plan *plan)
+int kage_template_add_disk(struct kage_template *t, struct kage_error *err)
+{
+    t->disk_fd = open_in(t->folder, "disk", O_RDWR | O_CREAT | O_EXCL);
+    return t->disk_fd < 0 ? kage_error_errno(err, KAGE_CLASS_HOST, errno,
+                                             "cannot make a file in %s", t->folder)
+                          : 0;
+}
+
+static int write_meta(const struct kage_template *t, const struct kage_plan *plan,
+                      const struct kage_template_note *note)
 {
     KAGE_CLEANUP(kage_closep) int fd = open_in(t->folder, "meta.json", O_WRONLY | O_CREAT | O_EXCL);
     KAGE_CLEANUP(kage_freep) char *ram = identity(t->ram_fd);
@@ -252,6 +287,17 @@ static int write_meta(const struct kage_template *t, const struct kage_plan *pla
     cJSON_AddStringToObject(root, "accelerator", kage_accel_name(plan->accel));
     cJSON_AddStringToObject(root, "ram", ram);
     cJSON_AddStringToObject(root, "state", state);
+    if (t->disk_fd >= 0) {
+        KAGE_CLEANUP(kage_freep) char *disk = identity(t->disk_fd);
+
+        cJSON_AddStringToObject(root, "disk", disk);
+    }
+    if (note) {
+        KAGE_CLEANUP(kage_freep) char *after = kage_printable(note->after, strlen(note->after));
+
+        cJSON_AddStringToObject(root, "after", after);
+        cJSON_AddStringToObject(root, "commands", note->commands);
+    }
     text = cJSON_Print(root);
     cJSON_Delete(root);
     ok = text && fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
@@ -290,7 +336,7 @@ static void keep_within_limit(const char *keep)
 }
 
 int kage_template_commit(struct kage_template *t, const struct kage_plan *plan,
-                         struct kage_error *err)
+                         const struct kage_template_note *note, struct kage_error *err)
 {
     KAGE_CLEANUP(kage_freep) char *base = kage_cache_folder("templates", err);
     KAGE_CLEANUP(kage_freep) char *path = base ? in(base, t->key) : NULL;
@@ -299,7 +345,8 @@ int kage_template_commit(struct kage_template *t, const struct kage_plan *plan,
         return -1;
     /* No fsync: a template that a power cut damages fails the comparison, or the restore, and is
      * made again. */
-    if (write_meta(t, plan) < 0 || flock(t->lock_fd, LOCK_SH) < 0 || rename(t->folder, path) < 0)
+    if (write_meta(t, plan, note) < 0 || flock(t->lock_fd, LOCK_SH) < 0 ||
+        rename(t->folder, path) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot keep the template %s", path);
     free(t->folder);
     t->folder = KAGE_TAKE(path);
@@ -317,7 +364,7 @@ static bool is_key(const char *name)
 
 static uint64_t disk_use(const char *folder)
 {
-    static const char *const names[] = {"ram", "state", "meta.json"};
+    static const char *const names[] = {"ram", "state", "disk", "console", "meta.json"};
     uint64_t total = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -338,9 +385,11 @@ static void describe(const char *base, const char *key, struct kage_template_inf
     cJSON *meta = read_meta(folder);
     const cJSON *name = cJSON_GetObjectItemCaseSensitive(meta, "name");
     const cJSON *accel = cJSON_GetObjectItemCaseSensitive(meta, "accelerator");
+    const cJSON *after = cJSON_GetObjectItemCaseSensitive(meta, "after");
     struct stat st;
 
     *ret = (struct kage_template_info){
+        .after = cJSON_IsString(after) ? kage_strdup(after->valuestring) : NULL,
         .key = kage_strdup(key),
         .name = kage_strdup(cJSON_IsString(name) ? name->valuestring : "?"),
         .accel = kage_strdup(cJSON_IsString(accel) ? accel->valuestring : "?"),
@@ -381,6 +430,7 @@ void kage_template_list_free(struct kage_template_info *list, size_t n)
         free(list[i].key);
         free(list[i].name);
         free(list[i].accel);
+        free(list[i].after);
     }
     free(list);
 }
