@@ -217,7 +217,8 @@ static int run(struct pool *pool, struct kage_error *err)
         kage_timer_new(pool->loop, on_soon, pool, &pool->soon_timer, err) < 0 ||
         kage_screen_new(pool->loop, !pool->apply->quiet, &handler, pool, &pool->screen, err) < 0)
         return -1;
-    kage_pool_proceed(pool);
+    /* From within the loop, which may be over right away: jobs can fail before they start. */
+    kage_timer_set(pool->soon_timer, 1);
     return kage_loop_run(pool->loop, err);
 }
 

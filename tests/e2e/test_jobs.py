@@ -170,6 +170,9 @@ class Verdicts(Jobs):
         self.assertEqual(p.out, b"good\n")
         self.assertEqual([(j["verdict"], j["class"]) for j in p.result["jobs"]],
                          [("error", "image"), ("passed", "none")])
+        p = self.run_jobs("--jobs=2", "bad.yaml", "bad.yaml", timeout=20)
+        self.assert_code(p, 125)
+        self.assertEqual(self.verdicts(p), ["error", "error"])
 
     def test_timings_of_each_job(self):
         self.job("a", "true")
@@ -448,6 +451,25 @@ class Many(Jobs):
         self.assertEqual([j["exit_code"] for j in p.result["jobs"]], [i + 1 for i in range(n)])
         lines = sorted(line.split(b" | ") for line in p.out.splitlines())
         self.assertEqual({(a.strip(), b) for a, b in lines}, {(f"j{i}".encode(), f"{i}".encode()) for i in range(n)})
+
+    def pss(self, n):
+        """KiB that kage and all it started take, shared pages split among those that share them."""
+        names = [self.job(f"s{i}", "echo up; sleep 1000") for i in range(n)]
+        p = self.start("apply", "--jobs", str(n), "--output=prefixed", *names)
+        for _ in range(n):
+            p.stdout.readline()
+        time.sleep(2)
+        total = 0
+        for pid in [p.pid, *children(p.pid)]:
+            with open(f"/proc/{pid}/smaps_rollup") as f:
+                total += int(next(line for line in f if line.startswith("Pss:")).split()[1])
+        p.send_signal(signal.SIGTERM)
+        p.communicate(timeout=30)
+        return total
+
+    def test_memory_of_a_further_machine(self):
+        n = int(os.environ.get("KAGE_TEST_PARALLEL", "6"))
+        self.assertLess((self.pss(n) - self.pss(2)) / (n - 2) / 1024, 60)
 
     def test_first_runs_at_once_make_one_template(self):
         images = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "kage")
