@@ -77,8 +77,8 @@ static int run(int argc, char **argv, struct kage_error *err)
     return r;
 }
 
-/* Messages come and go in chunks of 64 KiB. By default free() gives the end of the heap back to the
- * kernel each time, and the next message pays for each of its pages once more. */
+/* Messages come and go in chunks of 64 or 128 KiB. By default free() gives them back to the kernel
+ * each time, and the next message pays for each of its pages once more. */
 #define HEAP_KEPT (1024 * 1024)
 
 int main(int argc, char **argv)
@@ -86,6 +86,7 @@ int main(int argc, char **argv)
     struct kage_error err = KAGE_ERROR_INIT;
 
     mallopt(M_TRIM_THRESHOLD, HEAP_KEPT);
+    mallopt(M_MMAP_THRESHOLD, HEAP_KEPT);
     if (run(argc, argv, &err) == 0)
         return EXIT_SUCCESS;
     fprintf(stderr, "kage: vmd: %s\n", err.message ? err.message : "stopped");

@@ -133,12 +133,13 @@ static void shut(struct kage_input *in)
     in->at = 0;
 }
 
-static void flush(struct kage_input *in)
+/* Returns how many of the bytes are dealt with: written, or given up as nobody will read them. */
+static size_t write_some(struct kage_input *in, const char *data, size_t len)
 {
     size_t done = 0;
 
-    while (in->fd >= 0 && in->at < in->queue.len) {
-        ssize_t n = write(in->fd, in->queue.data + in->at, in->queue.len - in->at);
+    while (done < len) {
+        ssize_t n = write(in->fd, data + done, len - done);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -146,13 +147,18 @@ static void flush(struct kage_input *in)
             break;
         if (n < 0) {
             in->broken = true;
-            n = (ssize_t)(in->queue.len - in->at); /* nobody will read it: let the sender go on */
-        } else {
-            in->last = in->queue.data[in->at + (size_t)n - 1];
+            return len; /* let the sender go on */
         }
-        in->at += (size_t)n;
         done += (size_t)n;
+        in->last = data[done - 1];
     }
+    return done;
+}
+
+/* `done` bytes have left the queue, or never came into it. */
+static void settle(struct kage_input *in, size_t done)
+{
+    in->unreported += done;
     if (in->at >= in->queue.len) {
         kage_buf_clear(&in->queue);
         in->at = 0;
@@ -167,8 +173,23 @@ static void flush(struct kage_input *in)
             send_terminal_end(in);
         shut(in);
     }
-    if (done)
+    /* A report is a message and a packet. While more waits here its sender is not in need of one
+     * for each page that the command reads. */
+    if (in->unreported && (!in->queue.len || in->unreported >= KAGE_CHUNK_MAX)) {
+        done = in->unreported;
+        in->unreported = 0;
         in->consumed(in, done, in->user);
+    }
+}
+
+static void flush(struct kage_input *in)
+{
+    size_t done = 0;
+
+    if (in->fd >= 0 && in->at < in->queue.len)
+        done = write_some(in, in->queue.data + in->at, in->queue.len - in->at);
+    in->at += done;
+    settle(in, done);
 }
 
 static void on_writable(uint32_t events, void *user)
@@ -189,8 +210,12 @@ size_t kage_input_queued(const struct kage_input *in)
 
 void kage_input_write(struct kage_input *in, const char *data, size_t len)
 {
-    kage_buf_add(&in->queue, data, len);
-    flush(in);
+    /* What is queued already waits for the descriptor to take more, and comes first. */
+    size_t done = in->queue.len ? 0 : write_some(in, data, len);
+
+    if (done < len)
+        kage_buf_add(&in->queue, data + done, len - done);
+    settle(in, done);
 }
 
 void kage_input_close(struct kage_input *in)

@@ -44,7 +44,8 @@ struct kage_input {
     bool broken;  /* the command closed its end */
     char last;    /* last byte written, to know whether a terminal line is open */
     struct kage_buf queue;
-    size_t at; /* bytes of the queue already written */
+    size_t at;         /* bytes of the queue already written */
+    size_t unreported; /* bytes dealt with that consumed() has not been told of */
 
     void (*consumed)(struct kage_input *in, size_t bytes, void *user);
     void *user;

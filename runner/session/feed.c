@@ -13,6 +13,10 @@
 #include "common/loop/loop.h"
 #include "common/proto/frame.h"
 
+/* Half of the window, so that one half is on its way while the other is being read. Each message
+ * costs the guest a reply as well. */
+#define CHUNK (KAGE_STDIN_WINDOW / 2)
+
 struct kage_feed {
     int fd;
     bool own_fd, is_socket;
@@ -36,7 +40,7 @@ static ssize_t read_some(const struct kage_feed *f, void *data, size_t len)
 /* Reads once. Returns whether there may be more at once; the feed may be gone when not. */
 static bool pump(struct kage_feed *f)
 {
-    char data[KAGE_CHUNK_MAX];
+    char data[CHUNK];
     ssize_t n = read_some(f, data, f->allowed < sizeof data ? f->allowed : sizeof data);
 
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
