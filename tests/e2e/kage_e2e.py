@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,14 @@ import unittest
 
 KAGE = os.environ.get("KAGE", os.path.join(os.path.dirname(__file__), "../../build/bin/kage"))
 SLOW = float(os.environ.get("KAGE_TEST_SLOW", "1"))  # factor on waiting times
+with open(KAGE, "rb") as program:
+    SANITIZED = b"__asan_init" in program.read()
+
+
+def peak_kib(pid):
+    """The most memory the process itself has had."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
 
 
 def qemu_children(pid):

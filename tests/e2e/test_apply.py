@@ -9,7 +9,9 @@ import threading
 import unittest
 import xml.etree.ElementTree
 
-from kage_e2e import KAGE, Kage
+from kage_e2e import KAGE, SANITIZED, Kage, peak_kib
+
+STREAM_MIB = int(os.environ.get("KAGE_TEST_STREAM_MIB", "48"))
 
 
 class Output(Kage):
@@ -52,6 +54,39 @@ class Output(Kage):
         self.assertEqual(len(p.out), 33554432)
         self.assertEqual(hashlib.sha256(p.out).hexdigest(), lines[0].split()[0])
         self.assertEqual(lines[1:-1], [str(i) for i in range(2000)])
+
+    def test_incompressible_output_within_bounded_memory(self):
+        """The bytes of a file of the host's, by way of a share. KAGE_TEST_STREAM_MIB says how many."""
+        os.mkdir(self.path("in"))
+        sums = [hashlib.sha256(), hashlib.sha256()]
+        block = os.urandom(1 << 20)
+        with open(self.path("in", "blob"), "wb") as f:
+            for i in range(STREAM_MIB):
+                data = i.to_bytes(8, "little") + block[8:]
+                sums[0].update(data)
+                f.write(data)
+        job = self.spec(
+            """
+            version: 1
+            image: tiny
+            shares: {in: {path: in}}
+            mounts: [{type: share, source: in, target: /in}]
+            commands:
+              - exec: [dd, if=/in/blob, bs=64k, status=none]
+                timeout: 1h
+            """
+        )
+        p = self.start("apply", "-q", job)
+        peak = got = 0
+        while data := p.stdout.read(1 << 20):
+            sums[1].update(data)
+            got += len(data)
+            if got < STREAM_MIB << 20:
+                peak = peak_kib(p.pid)
+        self.assertEqual(p.wait(), 0)
+        self.assertEqual((got, sums[1].hexdigest()), (STREAM_MIB << 20, sums[0].hexdigest()))
+        self.assertGreater(peak, 0)
+        self.assertLess(peak, (400 if SANITIZED else 32) * 1024)
 
     def test_output_limit_ends_the_job(self):
         p = self.apply(

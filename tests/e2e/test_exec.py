@@ -25,14 +25,12 @@ import threading
 import time
 import unittest
 
-from kage_e2e import KAGE, SLOW, Kage, qemu_children, wait_until
+from kage_e2e import KAGE, SANITIZED, SLOW, Kage, peak_kib, qemu_children, wait_until
 
 EXECS = int(os.environ.get("KAGE_TEST_EXECS", "256"))
 STREAM_MIB = int(os.environ.get("KAGE_TEST_STREAM_MIB", "48"))
 WRITES = int(os.environ.get("KAGE_TEST_WRITES", "10000"))
 MIB = 1024 * 1024
-with open(KAGE, "rb") as program:
-    SANITIZED = b"__asan_init" in program.read()
 
 
 def setUpModule():
@@ -45,11 +43,6 @@ def setUpModule():
 def tearDownModule():
     subprocess.run([KAGE, "stop", "--all"], env=ENV, check=False, capture_output=True)
     shutil.rmtree(RUN, ignore_errors=True)
-
-
-def peak_kib(pid):
-    with open(f"/proc/{pid}/status") as f:
-        return int(re.search(r"VmHWM:\s+(\d+)", f.read())[1])
 
 
 class Exec(Kage):
@@ -146,7 +139,7 @@ class Streams(Exec):
         p.stdin = None
         self.assertEqual(p.wait(), 0)
         self.assertEqual((n, got.hexdigest()), (STREAM_MIB * MIB, sent.hexdigest()))
-        self.assertLess(peak, (400 if SANITIZED else 40) * 1024)
+        self.assertLess(peak, (400 if SANITIZED else 32) * 1024)
 
     def available(self):
         return int(re.search(r"MemAvailable:\s+(\d+)", self.out("cat /proc/meminfo"))[1]) * 1024
