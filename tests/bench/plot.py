@@ -1,4 +1,4 @@
-"""The plot of a run: one bar a ratio, its bar (the limit) as a mark."""
+"""What a run looks like: a plot with one bar a ratio and its limit as a mark, and a table."""
 
 from xml.sax.saxutils import escape
 
@@ -29,3 +29,24 @@ def svg(rows, path):
     out.append("</svg>")
     with open(path, "w", encoding="utf-8") as f:
         f.write("\n".join(out) + "\n")
+
+
+BEGIN, END = "<!-- bench -->", "<!-- end of bench -->"
+
+
+def markdown(machine, rows, path):
+    """Puts the table between the two marks of the file."""
+    out = [BEGIN, f'{machine["date"]}, {machine["cpus"]} processors, {machine["accelerator"]}, {machine["qemu"]}, '
+           f'load at the end {machine["load"][0]:.1f}.', "", "| what | kage | other | ratio | limit |", "|---|---|---|---|---|"]
+    for r in rows:
+        unit, bar = r["unit"], ""
+        if r["bar"] is not None:
+            bar = f'{"≥" if r["more_is_better"] else "≤"} {r["bar"]:g}' + ("×" if r["ratio"] is not None else f" {unit}")
+        other = "" if r["other"] is None else f'{r["other"]:.3g} {unit}'
+        ratio = "" if r["ratio"] is None else f'{r["ratio"]:.2f}×'
+        out.append(f'| {r["what"]} | {r["kage"]:.3g} {unit} | {other} | {ratio} | {bar} |')
+    with open(path, encoding="utf-8") as f:
+        text = f.read()
+    before, rest = text.split(BEGIN, 1)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(before + "\n".join(out) + "\n" + END + rest.split(END, 1)[1])

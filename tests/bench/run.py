@@ -263,6 +263,7 @@ def main():
     parser.add_argument("--only", metavar="GROUP,…", default=",".join(GROUPS), help="of " + ", ".join(GROUPS))
     parser.add_argument("--json", metavar="FILE", help="write the rows")
     parser.add_argument("--svg", metavar="FILE", help="draw the ratios")
+    parser.add_argument("--docs", action="store_true", help="put table and plot of this run into docs/, in place of the last ones")
     options = parser.parse_args()
     if options.quick:
         options.runs, options.size = 3, 64
@@ -284,6 +285,10 @@ def main():
             f.write("\n")
     if options.svg:
         plot.svg(bench.table.rows, options.svg)
+    if options.docs:
+        docs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs")
+        plot.markdown(about, bench.table.rows, os.path.join(docs, "performance.md"))
+        plot.svg(bench.table.rows, os.path.join(docs, "images/performance.svg"))
     return 0
 
 
