@@ -1,5 +1,6 @@
 kage_unit_test(plan kage-core)
 kage_unit_test(plan_file kage-core)
+kage_unit_test(checkpoint kage-core)
 kage_unit_test(host kage-core)
 kage_unit_test(capacity kage-core)
 

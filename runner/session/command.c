@@ -129,7 +129,9 @@ void kage_command_go_on(struct kage_command *c, const char *handle)
     c->phase = KAGE_PHASE_SERVING;
     c->alive = true;
     c->attempt = 1;
-    c->first_start_ms = c->start_ms = kage_now_ms();
+    c->start_us = kage_now_us();
+    c->started_us = KAGE_UNSET; /* by the clock of another life of the machine */
+    c->first_start_ms = c->start_ms = c->start_us / 1000;
     c->handle = kage_strdup(handle);
     kage_timer_set(c->timer, c->step->timeout_ms);
 }

@@ -186,17 +186,18 @@ struct kage_past_command *kage_past_read(const char *text, const struct kage_pla
 {
     struct kage_past_command *list = kage_alloc((checkpoint_step + 1) * sizeof *list);
     size_t n = 0;
-    bool good = text;
+    bool good = text, more = true;
 
     for (size_t i = 0; good && i <= checkpoint_step; i++) {
         size_t len = strcspn(text, " ");
 
         if (plan->steps[i].kind != KAGE_STEP_SPAWN)
             continue;
-        good = read_word(text, len, &plan->steps[i], &list[n++]);
-        text += len + (text[len] == ' ');
+        good = more && read_word(text, len, &plan->steps[i], &list[n++]);
+        more = text[len] == ' ';
+        text += len + more;
     }
-    if (!good || *text) {
+    if (!good || more) {
         kage_past_free(list, n);
         return NULL;
     }

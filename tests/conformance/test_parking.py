@@ -89,8 +89,11 @@ class Parking(VmdTestCase):
         theirs = await b.spawn("sleep", "100", id=1)
         await self.park(a)
         await b.close()
-        await asyncio.sleep(0.3)
         c = await self.connect(hello=[])
+        for _ in range(100):
+            if not (await c.request(IS_RUNNING, {"handle": theirs["handle"]}))[1]["running"]:
+                break
+            await asyncio.sleep(0.05)
         self.assertFalse((await c.request(IS_RUNNING, {"handle": theirs["handle"]}))[1]["running"])
         self.assertTrue((await c.request(IS_RUNNING, {"handle": mine["handle"]}))[1]["running"])
         await c.request(ADOPT, {})

@@ -311,6 +311,39 @@ class Checkpoints(Kage):
             self.assertIn(b"no checkpoint after 'reader': the share at '/src' is in use", p.err)
             self.assertEqual(self.checkpoints(), [])
 
+    def test_a_machine_that_qemu_does_not_save_goes_on(self):
+        """The last moment at which it can go wrong: a share that kage did not mount."""
+        spec = """
+            version: 1
+            image: tiny
+            shares:
+              src: {path: src}
+              sub: {path: .}
+            mounts:
+              - {type: share, source: src, target: /src}
+            commands:
+              - id: mounter
+                run: |
+                  mkdir /tmp/m
+                  mount -t 9p -o trans=virtio,version=9p2000.L share1 /tmp/m
+                  touch /tmp/ready
+                  while sleep 0.1; do echo beat; done
+                sandbox: none
+                background: true
+                ready: {file: /tmp/ready}
+                inputs: []
+                checkpoint: true
+              - run: cat /src/in; date +%s; sleep 1
+            """
+        p = self.run_spec(spec)
+        self.assert_code(p, 0)
+        self.assertIn(b"no checkpoint after 'mounter': Migration is disabled", p.err)
+        lines = p.out.decode().split()
+        self.assertIn("beat", lines[lines.index("one"):])
+        self.assertLess(abs(int([line for line in lines if line.isdigit()][0]) - time.time()), 60)
+        self.assertEqual([n for n in os.listdir(self.templates) if n.startswith(".")], [])
+        self.assertEqual(self.checkpoints(), [])
+
     def test_a_failing_command_makes_none(self):
         p = self.run_spec(BASIC.replace("echo prepared", "exit 3"))
         self.assert_code(p, 3)
@@ -441,6 +474,23 @@ class Checkpoints(Kage):
         self.assertIn(b"the checkpoint did not start", p.err)
         self.assertEqual(self.cached(p), [False, False])
         self.assertEqual(self.cached(self.run_spec(BASIC)), [True, False])
+
+    def test_jobs_at_once_say_what_was_cached(self):
+        spec = """
+            version: 1
+            image: tiny
+            matrix: {n: [a, b]}
+            commands:
+              - {run: "sleep 0.2; echo $N > /root/n", env: {N: "${matrix.n}"}, checkpoint: true}
+              - run: cat /root/n
+            """
+        for expected in (False, True):
+            p = self.apply(spec, "--jobs", "2", env=self.env)
+            self.assert_code(p, 0)
+            self.assertEqual(sorted(line.split()[-1] for line in p.out.splitlines()), [b"a", b"b"])
+            self.assertEqual([c.get("cached", False) for job in p.result["jobs"] for c in job["commands"]],
+                             [expected, False] * 2)
+        self.assertEqual(len(self.checkpoints()), 2)
 
     # ---- many, and killed ----
 

@@ -117,10 +117,27 @@ static void add_language(struct fixture *f)
     f->commands[2].pty = true;
 }
 
+/* A checkpoint, and what it depends on. */
+static void add_checkpoint(struct fixture *f)
+{
+    static struct kage_spec_input inputs[2];
+
+    add_language(f);
+    inputs[1].path = f->shares[0].path;
+    inputs[0].path = f->shares[1].path;
+    f->commands[0].n_secrets = 0;
+    f->commands[0].checkpoint = true;
+    f->commands[0].inputs = inputs;
+    f->commands[0].n_inputs = 2;
+}
+
 static void test_round_trip_of_the_language(void **state)
 {
     struct fixture f;
 
+    fixture_init(&f);
+    add_checkpoint(&f);
+    round_trip(&f);
     fixture_init(&f);
     add_language(&f);
     round_trip(&f);
@@ -233,6 +250,19 @@ static void test_refuses_other_language(void **state)
     refuse_language("\"axis\": \"pg\"", "\"axes\": \"pg\"", "matrix[0]");
 }
 
+static void test_refuses_other_checkpoints(void **state)
+{
+    refuse_of(add_checkpoint, "\"checkpoint\": true", "\"checkpoint\": 1", "checkpoint");
+    refuse_of(add_checkpoint, "\"inputs\": [", "\"inputs\": [7, ", "inputs[0]");
+    refuse_of(add_checkpoint, "\"inputs\": [", "\"inputs\": [{\"path\": \"src\"}, ", "be absolute");
+    refuse_of(add_checkpoint, "\"inputs\": [", "\"inputs\": [{\"path\": \"/etc/passwd\"}, ",
+              "in one of the shares");
+    /* a secret in front of it */
+    refuse_language("\"secrets\": [\"TOKEN\", \"KEY\"]",
+                    "\"secrets\": [\"TOKEN\", \"KEY\"], \"checkpoint\": true",
+                    "comes after a command with secrets");
+}
+
 static void test_refuses_other_json(void **state)
 {
     refuse("{\n", "", "not one JSON object");
@@ -310,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_round_trip_of_the_language),
         cmocka_unit_test(test_several_jobs),
         cmocka_unit_test(test_refuses_other_language),
+        cmocka_unit_test(test_refuses_other_checkpoints),
         cmocka_unit_test(test_refuses_other_json),
         cmocka_unit_test(test_refuses_very_many_values),
         cmocka_unit_test(test_refuses_other_options),
