@@ -203,7 +203,7 @@ static void recall(struct kage_run *run)
     }
     kage_past_free(past, n);
     run->next_step = from->step + 1;
-    run->command = n;
+    run->command = run->recalled = n;
 }
 
 void kage_checkpoint_return(struct kage_run *run)
@@ -222,6 +222,19 @@ void kage_checkpoint_return(struct kage_run *run)
         run->back_due++;
         kage_client_request(run->client, KAGE_MSG_MOUNT, step->payload, on_back, run);
     }
+}
+
+/* One that ends before anything was done may have ended while the machine was saved, and would do
+ * so in every run. */
+void kage_checkpoint_on_failure(const struct kage_command *c)
+{
+    struct kage_run *run = c->run;
+
+    if (!c->result->cached || run->command > run->recalled)
+        return;
+    KAGE_CLEANUP(kage_freep) char *name = kage_printable(c->step->name, strlen(c->step->name));
+    kage_run_progress(run, "the checkpoint is thrown away: '%s' did not live on in it", name);
+    run->template->spoilt = true;
 }
 
 bool kage_checkpoint_is_back(const struct kage_run *run)
@@ -597,7 +610,7 @@ bool kage_checkpoint_make(struct kage_run *run, size_t step)
     if (!run->plan->steps[step].checkpoint || run->job_failed || run->done)
         return false;
     if (run->ram_fd < 0 || !all) {
-        kage_run_progress(run, "no checkpoint is made: this machine did not start from a template");
+        kage_run_progress(run, "no checkpoint is made of this machine");
         return false;
     }
     while (index < all->n && all->items[index].step != step)
@@ -632,24 +645,25 @@ static bool will_make(const struct kage_run *run)
     return all && all->n && (!o->from || o->from != &all->items[all->n - 1]);
 }
 
-static int own_memory(struct kage_run *run, struct kage_error *err)
+/* Without it there will be no checkpoint, and nothing else is different. */
+static void own_memory(struct kage_run *run)
 {
     off_t size = (off_t)run->plan->memory;
 
     run->ram_fd = memfd_create("kage-ram", MFD_CLOEXEC);
-    if (run->ram_fd < 0 || ftruncate(run->ram_fd, size) < 0 ||
-        kage_sparse_clone(run->template->ram_fd, run->ram_fd, size) < 0)
-        return kage_error_errno(err, KAGE_CLASS_HOST, errno,
-                                "cannot copy the memory of the saved machine");
-    return 0;
+    if (run->ram_fd >= 0 && ftruncate(run->ram_fd, size) == 0 &&
+        kage_sparse_clone(run->template->ram_fd, run->ram_fd, size) == 0)
+        return;
+    kage_run_progress(run, "cannot copy the memory of the saved machine: %s", strerror(errno));
+    kage_closep(&run->ram_fd);
 }
 
 int kage_checkpoint_prepare(struct kage_run *run, struct kage_error *err)
 {
     bool saved = run->template->disk_fd >= 0;
 
-    if (will_make(run) && own_memory(run, err) < 0)
-        return -1;
+    if (will_make(run))
+        own_memory(run);
     if (!run->plan->disk || (!saved && run->ram_fd < 0))
         return 0;
     if (!saved)

@@ -172,6 +172,8 @@ static void conclude(struct kage_command *c, struct outcome *o)
         kage_run_progress(c->run, "%s (continuing)", r->message);
     else if (o->status != KAGE_COMMAND_PASSED)
         kage_steps_fail(c->run, o->class, o->code, c->step->loc, r->message);
+    if (o->status != KAGE_COMMAND_PASSED && was == KAGE_PHASE_SERVING)
+        kage_checkpoint_on_failure(c);
     kage_steps_ended(c, was);
 }
 

@@ -78,6 +78,7 @@ struct kage_run {
     struct kage_making *making;       /* checkpoint.c; NULL unless one is being made */
     int ram_fd, disk_fd;              /* memory and disk that can be saved; -1 */
     size_t back_due, back_done;       /* checkpoint.c: replies after a restore */
+    size_t recalled;                  /* commands that a checkpoint has done */
     struct kage_command *commands;    /* as many as result->commands; command.c */
     struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
@@ -129,6 +130,8 @@ void kage_checkpoint_on_timer(struct kage_run *run);
 bool kage_checkpoint_is_back(const struct kage_run *run);
 /* Goes on in a machine that was saved, this one or a copy of it, once vmd has answered. */
 void kage_checkpoint_return(struct kage_run *run);
+/* A background command failed while others ran. */
+void kage_checkpoint_on_failure(const struct kage_command *c);
 void kage_checkpoint_free(struct kage_run *run);
 
 /* steps.c: everything after vmd is ready. */

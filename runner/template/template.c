@@ -153,7 +153,7 @@ int kage_template_open(const char *key, struct kage_template *ret, struct kage_e
 
 void kage_template_done(struct kage_template *t)
 {
-    if (t->making) {
+    if (t->making || t->spoilt) {
         kage_template_discard(t);
         return;
     }
@@ -171,7 +171,7 @@ void kage_template_discard(struct kage_template *t)
     if (t->folder)
         kage_store_remove(t->folder, &ignored);
     kage_error_done(&ignored);
-    t->making = false;
+    t->making = t->spoilt = false;
     kage_template_done(t);
 }
 

@@ -37,6 +37,7 @@ struct kage_template {
     int ram_fd, state_fd, lock_fd;
     int disk_fd;    /* -1 where there is none */
     bool making;    /* folder is a workplace, not yet a template */
+    bool spoilt;    /* a run found that it is no good: removed when it is closed */
     char *commands; /* of a checkpoint: what became of the commands, see kage_past_read() */
     int64_t made;   /* CLOCK_REALTIME seconds */
 };

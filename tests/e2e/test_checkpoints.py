@@ -261,6 +261,26 @@ class Checkpoints(Kage):
         self.assertEqual(self.cached(second), [True, False])
         self.assertIn(b"background command 'server' exited with code 7 before the job ended", second.err)
 
+    def test_a_service_that_ends_at_once_does_not_stay(self):
+        spec = """
+            version: 1
+            image: tiny
+            commands:
+              - id: server
+                run: touch /tmp/up; sleep 1.5; exit 7
+                background: true
+                ready: {file: /tmp/up}
+                checkpoint: true
+              - run: sleep 4
+              - run: echo never
+            """
+        self.assertEqual(self.run_spec(spec).returncode, 7)
+        self.assertEqual(len(self.checkpoints()), 1)
+        p = self.run_spec(spec)
+        self.assertEqual((p.returncode, self.cached(p)), (7, [True, False, False]))
+        self.assertIn(b"the checkpoint is thrown away: 'server' did not live on in it", p.err)
+        self.assertEqual(self.checkpoints(), [])
+
     def test_clones_are_distinct(self):
         spec = """
             version: 1
