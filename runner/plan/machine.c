@@ -198,9 +198,9 @@ static char *kernel_words(const struct machine *m)
     if (kage_image_has_rootfs(image))
         kage_buf_adds(&words, " kage.root=" ROOTFS_SERIAL);
     if (image->form != KAGE_IMAGE_KERNEL)
-        kage_buf_adds(
-            &words, " lsm=landlock audit=0 initcall_blacklist=init_kprobe_trace,cubictcp_register,"
-                    "load_system_certificate_list");
+        kage_buf_adds(&words, " lsm=landlock audit=0 initcall_blacklist=init_kprobe_trace,"
+                              "trace_eval_init,cubictcp_register,"
+                              "load_system_certificate_list");
     if (image->cmdline)
         kage_buf_addf(&words, " %s", image->cmdline);
     return kage_buf_take(&words);
