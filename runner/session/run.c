@@ -391,17 +391,14 @@ static void on_client_output(uint32_t id, bool is_stderr, const uint8_t *data, s
 {
     struct kage_run *run = user;
 
-    if (run->how != KAGE_START_SAVE)
-        kage_steps_on_output(run, id, is_stderr, data, len);
+    kage_steps_on_output(run, id, is_stderr, data, len);
 }
 
 static void on_client_exit(uint32_t id, const struct kage_msg *exit, void *user)
 {
     struct kage_run *run = user;
 
-    if (run->how == KAGE_START_SAVE)
-        kage_snapshot_on_exit(run);
-    else if (!run->done)
+    if (!run->done)
         kage_steps_on_exit(run, id, exit);
 }
 
@@ -634,13 +631,12 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 {
     static const struct kage_qmp_handler qmp_handler = {.on_lost = on_qmp_lost,
                                                         .on_event = on_qmp_event};
-    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE,
-                                      .shared = run->how == KAGE_START_SAVE,
-                                      .disk_fd = -1};
+    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE, .disk_fd = -1};
     cJSON *usernet = cJSON_CreateObject();
 
     cJSON_AddStringToObject(usernet, "command-line", "info usernet");
-    if (run->how == KAGE_START_RESTORE && kage_checkpoint_prepare(run, err) < 0) {
+    if ((run->how == KAGE_START_RESTORE && kage_checkpoint_prepare(run, err) < 0) ||
+        (run->how == KAGE_START_SAVE && kage_snapshot_prepare(run, err) < 0)) {
         cJSON_Delete(usernet);
         return -1;
     }

@@ -110,8 +110,9 @@ void kage_run_connect(struct kage_run *run);
 void kage_run_unpause(struct kage_run *run);
 
 /* snapshot.c: saving a machine that is ready, and the start of a restored one. */
+/* Memory that can be saved; sets run->ram_fd. */
+int kage_snapshot_prepare(struct kage_run *run, struct kage_error *err);
 void kage_snapshot_save(struct kage_run *run);
-void kage_snapshot_on_exit(struct kage_run *run);
 void kage_snapshot_on_timer(void *run);
 void kage_snapshot_restore(struct kage_run *run);
 /* Has QEMU stop the machine and write its state; the file stays the caller's. Errors go to fn. */

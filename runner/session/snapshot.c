@@ -1,7 +1,9 @@
 #include <cjson/cJSON.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "common/base/alloc.h"
@@ -10,21 +12,22 @@
 #include "runner/qemu/qmp.h"
 #include "runner/session/client.h"
 #include "runner/session/run_state.h"
+#include "runner/template/sparse.h"
 
 /*
- * Theory of operation. A machine is saved once vmd is ready and has run one command, so that the
- * code a first command needs has been read, linked and laid out in memory already. Its connection
- * is closed first, and it gets a moment to take that in: a template must not hold half a
- * conversation.
+ * Theory of operation. A machine is saved once vmd is ready and has made sandboxes ahead, which is
+ * most of what a first command needs. Its connection is closed first, and it gets a moment to take
+ * that in: a template must not hold half a conversation.
  *
- *   x-ignore-shared → getfd → migrate fd: → completed → end of this QEMU
+ *   x-ignore-shared → getfd → migrate fd: → completed → copy the memory → end of this QEMU
  *
  * Migration stops the machine by itself; one that was stopped before would be restored stopped.
  *
- * With x-ignore-shared QEMU leaves out memory that is a shared file, which is then the template's
- * `ram` as it stands; what is written to `state` is a few hundred kilobytes of devices. A restored
- * QEMU maps `ram` privately and reads `state` the same way. The descriptor is passed over QMP:
- * QEMU's seccomp filter and the jail forbid both starting a program and opening the file.
+ * With x-ignore-shared QEMU leaves out memory that is a shared file; what is written to `state` is
+ * a few hundred kilobytes of devices. While the machine boots that file is in memory: on a disk's
+ * file system, booting took 0.3 s more than the copy does. The copy leaves out pages of zeros. A
+ * restored QEMU maps `ram` privately and reads `state` the same way. The descriptor is passed over
+ * QMP: QEMU's seccomp filter and the jail forbid both starting a program and opening the file.
  */
 #define QUIET_MS 60 /* for vmd to see that its client has gone */
 #define POLL_MS 2
@@ -107,22 +110,12 @@ static void recall_console(struct kage_run *run)
 
 /* ---- saving ---- */
 
-static void on_spawned(const struct kage_msg *reply, void *user)
+int kage_snapshot_prepare(struct kage_run *run, struct kage_error *err)
 {
-    struct kage_run *run = user;
-
-    if (reply->type == KAGE_MSG_ERROR)
-        kage_snapshot_on_exit(run); /* it is saved all the same */
-    else
-        kage_client_expect(run->client, (uint32_t)reply->id);
-}
-
-void kage_snapshot_save(struct kage_run *run)
-{
-    kage_client_request(run->client, KAGE_MSG_SPAWN,
-                        "{\"id\":1,\"command\":\"true\",\"uid\":0,\"gid\":0,\"no_stdin\":true,"
-                        "\"builtin\":true}",
-                        on_spawned, run);
+    run->ram_fd = memfd_create("kage-ram", MFD_CLOEXEC);
+    if (run->ram_fd < 0 || ftruncate(run->ram_fd, (off_t)run->plan->memory) < 0)
+        return kage_error_errno(err, KAGE_CLASS_INTERNAL, errno, "cannot make the guest's memory");
+    return 0;
 }
 
 /* Without it the machine is saved all the same, and its first command takes longer. */
@@ -133,7 +126,7 @@ static void on_prepared(const struct kage_msg *reply, void *user)
     kage_timer_set(run->save_timer, 1);
 }
 
-void kage_snapshot_on_exit(struct kage_run *run)
+void kage_snapshot_save(struct kage_run *run)
 {
     kage_client_request(run->client, KAGE_MSG_PREPARE, "{}", on_prepared, run);
 }
@@ -142,10 +135,16 @@ static void on_status(const struct cJSON *result, const char *error, void *user)
 {
     const cJSON *status = cJSON_GetObjectItemCaseSensitive(result, "status");
     struct kage_run *run = user;
+    off_t at = 0;
 
     if (run->done)
         return;
     if (cJSON_IsString(status) && !strcmp(status->valuestring, "completed")) {
+        if (kage_sparse_copy(run->ram_fd, run->template->ram_fd, (off_t)run->plan->memory, &at,
+                             UINT64_MAX) < 0) {
+            give_up(run, "cannot copy the machine's memory", strerror(errno));
+            return;
+        }
         run->saved = true;
         kage_run_stage(run, "save the machine");
         kage_snapshot_keep_console(run, run->template->folder);
