@@ -204,10 +204,10 @@ static void on_adopted(void *user)
     struct kage_process *p = user;
     size_t unreported = p->unreported;
 
-    if (p->parked || !p->sink)
+    if (p->parked)
         return;
     p->unreported = 0;
-    if (unreported)
+    if (unreported && p->sink)
         p->sink->consumed(p, unreported, p->user);
     if (p->reaped && p->out.fd < 0 && p->err.fd < 0)
         finish(p);

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import tempfile
 import unittest
 
@@ -149,6 +150,28 @@ class Parking(VmdTestCase):
             self.assertEqual(payload[1], f"{i}\n".encode())
         await c.request(STDIN_CLOSE, {"handle": p["handle"]})
         self.assertEqual((await c.finish(p["id"])).code, 0)
+
+    async def adopt_and_go(self):
+        c = await self.connect(hello=[])
+        p = await c.spawn("sh", "-c", "exec >&- 2>&-; sleep 0.1")
+        await self.park(c)
+        await self.assert_no_children()
+        d = await self.connect(hello=[])
+        os.kill(self.vmd.pid, signal.SIGSTOP)  # so that it finds both at once
+        try:
+            await d.send(ADOPT, {})
+            d.ws.transport.close()
+            await asyncio.sleep(0.05)
+        finally:
+            os.kill(self.vmd.pid, signal.SIGCONT)
+        return p["handle"]
+
+    async def test_adopted_by_one_that_goes_at_once(self):
+        handles = [await self.adopt_and_go() for _ in range(8)]
+        c = await self.connect(hello=[])
+        await asyncio.sleep(0.5)
+        for handle in handles:
+            self.assertFalse((await c.request(IS_RUNNING, {"handle": handle}))[1]["running"])
 
     async def test_extensions_need_hello(self):
         c = await self.connect()
