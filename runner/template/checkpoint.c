@@ -6,11 +6,12 @@
 
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
+#include "common/proto/message.h"
 #include "runner/image/digest.h"
 #include "runner/template/inputs.h"
 
 /* Goes into every key: raise it when what is saved, or how, changes. */
-#define CHECKPOINT_FORMAT "kage checkpoint 1"
+#define CHECKPOINT_FORMAT "kage checkpoint 2"
 #define KEY_LEN 32
 #define LARGE (UINT64_C(512) << 20)
 
@@ -35,6 +36,29 @@ static void add_network(struct kage_sha256 *hash, const struct kage_plan *plan)
             add_text(hash, plan->args[i + 1].text);
 }
 
+/* Without the id of the program that tells whether a command is ready: they are counted on after
+ * all of the plan's commands, those after the checkpoint among them. */
+static void add_ready(struct kage_sha256 *hash, const struct kage_plan_ready *ready)
+{
+    KAGE_CLEANUP(kage_freep) char *why = NULL;
+    struct kage_buf payload = {0};
+    struct kage_msg msg;
+
+    add_number(hash, ready->kind);
+    add_text(hash, ready->text ? ready->text : "");
+    if (ready->kind != KAGE_READY_EXEC ||
+        kage_msg_decode(&msg, KAGE_MSG_SPAWN, (const uint8_t *)ready->payload,
+                        strlen(ready->payload), &why) != 0) {
+        add_text(hash, ready->payload ? ready->payload : "");
+        return;
+    }
+    msg.id = KAGE_UNSET;
+    kage_msg_encode(&msg, &payload);
+    add_text(hash, payload.data);
+    kage_buf_done(&payload);
+    kage_msg_done(&msg);
+}
+
 static void add_step(struct kage_sha256 *hash, const struct kage_plan_step *step)
 {
     add_number(hash, step->kind);
@@ -47,9 +71,7 @@ static void add_step(struct kage_sha256 *hash, const struct kage_plan_step *step
     add_number(hash, step->when);
     add_number(hash, step->continue_on_error);
     add_number(hash, step->background);
-    add_number(hash, step->ready.kind);
-    add_text(hash, step->ready.payload ? step->ready.payload : "");
-    add_text(hash, step->ready.text ? step->ready.text : "");
+    add_ready(hash, &step->ready);
 }
 
 struct counter {

@@ -149,12 +149,32 @@ static int add_entry(struct walk *w, int folder, const char *name, const char *s
 
 /* Links on the way there are followed as long as they stay in the share, as the guest follows them.
  */
-static int open_below(const char *folder, const char *below)
+static int open_below(const char *folder, const char *below, uint64_t flags)
 {
-    struct open_how how = {.flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_BENEATH};
+    struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = RESOLVE_BENEATH};
     KAGE_CLEANUP(kage_closep) int share = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     return share < 0 ? -1 : (int)syscall(SYS_openat2, share, below, &how, sizeof how);
+}
+
+static bool is_link(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISLNK(st.st_mode);
+}
+
+/* An input that is itself a link stands for what it leads to. What is not in the share is the
+ * guest's own, or nowhere. */
+static int add_behind(struct walk *w, const char *folder, const char *below)
+{
+    KAGE_CLEANUP(kage_closep) int fd = open_below(folder, below, 0);
+
+    if (fd >= 0)
+        return add_open(w, fd, ".");
+    if (errno != ENOENT && errno != EXDEV && errno != ELOOP && errno != ENOTDIR)
+        return fail(w, ".", strerror(errno));
+    return 0;
 }
 
 int kage_input_add(struct kage_sha256 *hash, const struct kage_plan *plan,
@@ -169,12 +189,14 @@ int kage_input_add(struct kage_sha256 *hash, const struct kage_plan *plan,
 
     if (!share)
         return fail(&w, ".", "it is in none of the shares");
-    fd = open_below(share->path, below);
+    fd = open_below(share->path, below, O_NOFOLLOW);
     if (fd < 0)
         return fail(&w, ".",
                     errno == EXDEV ? "a link on the way to it leaves its share" : strerror(errno));
     /* By its place in the share, not on the host: a copy of the project has the same inputs. */
     add_text(&w, share->tag);
     add_text(&w, below);
-    return add_open(&w, fd, ".");
+    if (add_open(&w, fd, ".") < 0)
+        return -1;
+    return is_link(fd) ? add_behind(&w, share->path, below) : 0;
 }

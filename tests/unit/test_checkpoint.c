@@ -302,6 +302,63 @@ static void test_keys(void **state)
     expect_key(&f, 1, second, false);
 }
 
+/* The program that tells whether a service is ready has an id after those of all commands. */
+static void test_ready_is_not_moved_by_what_comes_later(void **state)
+{
+    KAGE_CLEANUP(kage_freep) char *three = NULL;
+    struct fixture f;
+
+    fixture_init(&f);
+    f.commands[0].background = f.commands[0].checkpoint = true;
+    f.commands[0].ready = (struct kage_spec_ready){
+        .kind = KAGE_READY_EXEC, .exec = (char *[]){TEXT("true")}, .n_exec = 1, .timeout_ms = 1};
+    three = key_of(&f, 0);
+    f.spec.n_commands--;
+    expect_key(&f, 0, three, true);
+    f.commands[0].ready.exec[0] = TEXT("false");
+    expect_key(&f, 0, three, false);
+}
+
+static void link_to(const char *target, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", folder, name);
+
+    unlink(path);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+static void test_an_input_that_is_a_link(void **state)
+{
+    KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/link", folder);
+    KAGE_CLEANUP(kage_freep) char *key = NULL;
+    KAGE_CLEANUP(kage_freep) char *outside = NULL;
+    struct kage_spec_input inputs[] = {{.path = path}};
+    struct fixture f;
+
+    write_text("in", "one");
+    write_text("same", "one");
+    link_to("in", "link");
+    fixture_init(&f);
+    f.shares[0].path = folder;
+    f.commands[0].checkpoint = true;
+    f.commands[0].inputs = inputs;
+    f.commands[0].n_inputs = 1;
+    key = key_of(&f, 0);
+    write_text("in", "two");
+    expect_key(&f, 0, key, false);
+    write_text("in", "one");
+    expect_key(&f, 0, key, true);
+    link_to("same", "link");
+    expect_key(&f, 0, key, false);
+    /* what is not in the share is the guest's, which looks for it in a root of its own */
+    link_to("/etc/passwd", "link");
+    outside = key_of(&f, 0);
+    assert_string_not_equal(outside, key);
+    link_to("nowhere", "link");
+    expect_key(&f, 0, outside, false);
+    unlink(path);
+}
+
 static void test_inputs_that_are_not_there(void **state)
 {
     KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/none", folder);
@@ -339,6 +396,8 @@ int main(void)
         cmocka_unit_test(test_erasing),
         cmocka_unit_test(test_the_past),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_ready_is_not_moved_by_what_comes_later),
+        cmocka_unit_test(test_an_input_that_is_a_link),
         cmocka_unit_test(test_inputs_that_are_not_there),
     };
     int r;
