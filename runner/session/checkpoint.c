@@ -43,7 +43,17 @@
 /* For each of: saving the devices, a step of copying, going on. Normally a fraction of a second. */
 #define LIMIT_MS 60000
 
-enum making_phase { UNMOUNTING, PARKING, QUIET, SAVING, COPYING_RAM, ERASING, COPYING_DISK, BACK };
+enum making_phase {
+    UNMOUNTING,
+    PARKING,
+    QUIET,
+    SAVING,
+    COPYING_RAM,
+    ERASING,
+    COPYING_DISK,
+    BACK,      /* to be connected to again */
+    RETURNING, /* connected: a loss is a loss from here on */
+};
 
 struct kage_making {
     enum making_phase phase;
@@ -208,7 +218,9 @@ static void recall(struct kage_run *run)
 
 void kage_checkpoint_return(struct kage_run *run)
 {
-    if (!run->making)
+    if (run->making)
+        run->making->phase = RETURNING;
+    else
         recall(run);
     run->back_done = 0;
     run->back_due = 1;
@@ -229,12 +241,18 @@ void kage_checkpoint_return(struct kage_run *run)
 void kage_checkpoint_on_failure(const struct kage_command *c)
 {
     struct kage_run *run = c->run;
+    struct kage_error ignored = KAGE_ERROR_INIT;
 
-    if (!c->result->cached || run->command > run->recalled)
+    /* Nothing came after it, so it serves in the checkpoint that this run began from, or made. */
+    if (run->command > run->recalled)
         return;
     KAGE_CLEANUP(kage_freep) char *name = kage_printable(c->step->name, strlen(c->step->name));
     kage_run_progress(run, "the checkpoint is thrown away: '%s' did not live on in it", name);
-    run->template->spoilt = true;
+    if (run->kept)
+        kage_template_remove(run->kept, &ignored);
+    else
+        run->template->spoilt = true;
+    kage_error_done(&ignored);
 }
 
 bool kage_checkpoint_is_back(const struct kage_run *run)
@@ -302,8 +320,13 @@ static void keep(struct kage_run *run)
     if (kage_template_commit(&m->place, run->plan,
                              &(struct kage_template_note){.after = run->plan->steps[m->step].name,
                                                           .commands = commands},
-                             &err) < 0)
+                             &err) < 0) {
         note_trouble(m, kage_strdup(err.message));
+    } else {
+        free(run->kept);
+        run->kept = kage_strdup(m->place.key);
+        run->recalled = run->command;
+    }
     kage_error_done(&err);
     kage_template_done(&m->place);
 }
@@ -439,6 +462,36 @@ static void remount(struct kage_run *run)
     }
 }
 
+/* Why no checkpoint is made of a machine in this state, owned; NULL when one can be. */
+static char *obstacle(const struct kage_run *run)
+{
+    for (size_t i = 0; i < run->command; i++) {
+        const struct kage_command *c = &run->commands[i];
+        enum kage_command_status status = c->result->status;
+
+        if (c->phase == KAGE_PHASE_SERVING
+                ? !c->late
+                : status == KAGE_COMMAND_PASSED || status == KAGE_COMMAND_NOT_RUN)
+            continue;
+        KAGE_CLEANUP(kage_freep) char *name = kage_printable(c->step->name, strlen(c->step->name));
+        return kage_asprintf("'%s' did not pass", name);
+    }
+    return run->job_failed ? kage_strdup("the job has failed") : NULL;
+}
+
+static void on_unparked(const struct kage_msg *reply, void *user)
+{
+    struct kage_run *run = user;
+
+    if (run->done)
+        return;
+    if (reply->type == KAGE_MSG_ERROR)
+        kage_run_finish(run, KAGE_CLASS_INTERNAL, 0, (struct kage_loc){0},
+                        kage_strdup("the guest could not go on after a checkpoint was given up"));
+    else
+        remount(run);
+}
+
 static void on_parked(const struct kage_msg *reply, void *user)
 {
     struct kage_run *run = user;
@@ -449,6 +502,13 @@ static void on_parked(const struct kage_msg *reply, void *user)
         note_trouble(run->making,
                      kage_printable(reply->error.message, strlen(reply->error.message)));
         remount(run);
+        return;
+    }
+    /* From here on nothing is told any more, so what is known now is what is kept. A process in the
+     * background may have ended since the last look. */
+    run->making->trouble = obstacle(run);
+    if (run->making->trouble) {
+        kage_client_request(run->client, KAGE_MSG_ADOPT, "{}", on_unparked, run);
         return;
     }
     run->making->phase = QUIET;
@@ -533,22 +593,6 @@ static void unmount(struct kage_run *run)
     }
     if (!m->due)
         park(run);
-}
-
-/* Why no checkpoint is made of a machine in this state, owned; NULL when one can be. */
-static char *obstacle(const struct kage_run *run)
-{
-    for (size_t i = 0; i < run->command; i++) {
-        const struct kage_command *c = &run->commands[i];
-        enum kage_command_status status = c->result->status;
-
-        if (c->phase == KAGE_PHASE_SERVING || status == KAGE_COMMAND_PASSED ||
-            status == KAGE_COMMAND_NOT_RUN)
-            continue;
-        KAGE_CLEANUP(kage_freep) char *name = kage_printable(c->step->name, strlen(c->step->name));
-        return kage_asprintf("'%s' did not pass", name);
-    }
-    return run->job_failed ? kage_strdup("the job has failed") : NULL;
 }
 
 /* What was read is what the key says, or the checkpoint would lie. */
@@ -679,6 +723,7 @@ void kage_checkpoint_free(struct kage_run *run)
 {
     if (run->making)
         forget(run);
+    kage_freep(&run->kept);
     kage_closep(&run->ram_fd);
     kage_closep(&run->disk_fd);
 }

@@ -372,7 +372,7 @@ void kage_command_on_timer(void *user)
     struct kage_command *c = user;
     KAGE_CLEANUP(kage_freep) char *name = NULL;
 
-    if (!c->run->client) { /* the machine is being saved */
+    if (c->run->making) { /* what it is told now would be saved with the machine */
         kage_timer_set(c->timer, SAVING_RETRY_MS);
         return;
     }

@@ -75,11 +75,12 @@ struct kage_run {
     bool command_running;
     bool ending; /* the last command is over */
     bool job_failed;
-    struct kage_making *making;       /* checkpoint.c; NULL unless one is being made */
-    int ram_fd, disk_fd;              /* memory and disk that can be saved; -1 */
-    size_t back_due, back_done;       /* checkpoint.c: replies after a restore */
-    size_t recalled;                  /* commands that a checkpoint has done */
-    struct kage_command *commands;    /* as many as result->commands; command.c */
+    struct kage_making *making;    /* checkpoint.c; NULL unless one is being made */
+    int ram_fd, disk_fd;           /* memory and disk that can be saved; -1 */
+    size_t back_due, back_done;    /* checkpoint.c: replies after a restore */
+    size_t recalled;               /* commands that the last checkpoint, used or made, has done */
+    char *kept;                    /* key of the last one that was made */
+    struct kage_command *commands; /* as many as result->commands; command.c */
     struct kage_artifacts *artifacts; /* artifacts.c; NULL until it is their turn */
 };
 

@@ -252,34 +252,70 @@ class Checkpoints(Kage):
                 background: true
                 ready: {log: started}
                 checkpoint: true
+              - run: 'true'
               - run: touch /tmp/stop; sleep 3
             """
         first = self.run_spec(spec)
         self.assertEqual((first.returncode, first.out), (7, b"started\nstopping\n"))
         second = self.run_spec(spec)
         self.assertEqual((second.returncode, second.out), (7, b"stopping\n"))
-        self.assertEqual(self.cached(second), [True, False])
+        self.assertEqual(self.cached(second), [True, False, False])
         self.assertIn(b"background command 'server' exited with code 7 before the job ended", second.err)
 
     def test_a_service_that_ends_at_once_does_not_stay(self):
         spec = """
             version: 1
             image: tiny
+            shares:
+              src: {path: src}
+            mounts:
+              - {type: share, source: src, target: /src}
             commands:
               - id: server
-                run: touch /tmp/up; sleep 1.5; exit 7
+                run: touch /tmp/up; while [ ! -e /tmp/stop ]; do sleep 0.1; done; exit 7
+                cwd: /
+                inputs: []
                 background: true
                 ready: {file: /tmp/up}
                 checkpoint: true
-              - run: sleep 4
+              - run: if [ -e /src/stop ]; then touch /tmp/stop; sleep 4; fi
               - run: echo never
             """
-        self.assertEqual(self.run_spec(spec).returncode, 7)
+        self.assertEqual(self.run_spec(spec).returncode, 0)
         self.assertEqual(len(self.checkpoints()), 1)
-        p = self.run_spec(spec)
-        self.assertEqual((p.returncode, self.cached(p)), (7, [True, False, False]))
-        self.assertIn(b"the checkpoint is thrown away: 'server' did not live on in it", p.err)
-        self.assertEqual(self.checkpoints(), [])
+        self.write("src/stop", "")
+        for cached in ([True, False, False], [False, False, False]):
+            # in a run that starts there, and in the one that makes it again
+            p = self.run_spec(spec)
+            self.assertEqual((p.returncode, self.cached(p)), (7, cached), p.err)
+            self.assertIn(b"the checkpoint is thrown away: 'server' did not live on in it", p.err)
+            self.assertEqual(self.checkpoints(), [])
+
+    def test_a_service_that_ends_before_the_machine_is_saved(self):
+        self.write("src/large", "")
+        os.truncate(self.path("src/large"), 1 << 30)  # kage reads it again while the service ends
+        spec = """
+            version: 1
+            image: tiny
+            shares:
+              src: {path: src}
+            mounts:
+              - {type: share, source: src, target: /src}
+            commands:
+              - id: server
+                run: echo started; sleep 0.1; exit 7
+                cwd: /
+                inputs: [src/large]
+                background: true
+                ready: {log: started}
+                checkpoint: true
+              - run: echo after it
+            """
+        for _ in range(2):
+            p = self.run_spec(spec)
+            self.assertEqual((p.returncode, p.out), (7, b"started\n"), p.err)
+            self.assertIn(b"no checkpoint after 'server': 'server' did not pass", p.err)
+            self.assertEqual(self.checkpoints(), [])
 
     def test_clones_are_distinct(self):
         spec = """
