@@ -9,6 +9,7 @@ target_sources(kage-core PRIVATE
   session/login.c
   session/place.c
   session/ready.c
+  session/recall.c
   session/run.c
   session/secrets.c
   session/snapshot.c

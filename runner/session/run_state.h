@@ -136,6 +136,14 @@ void kage_checkpoint_return(struct kage_run *run);
 void kage_checkpoint_on_failure(const struct kage_command *c);
 void kage_checkpoint_free(struct kage_run *run);
 
+/* Between checkpoint.c, which makes them, and recall.c: the machine is on its way back, and is
+ * back. */
+void kage_checkpoint_returning(struct kage_run *run);
+void kage_checkpoint_conclude(struct kage_run *run);
+/* The mount point if the step mounts a share, else NULL. Owned. */
+char *kage_step_share_point(const struct kage_plan_step *step);
+bool kage_step_mounts_share(const struct kage_plan_step *step);
+
 /* steps.c: everything after vmd is ready. */
 void kage_steps_start(struct kage_run *run);
 void kage_steps_next(struct kage_run *run);
