@@ -187,6 +187,17 @@ static void on_signal(uint32_t events, void *user)
         loop->on_signal((int)info.ssi_signo, loop->signal_user);
 }
 
+void kage_loop_unignored(const int *signals, size_t n, sigset_t *ret)
+{
+    sigemptyset(ret);
+    for (size_t i = 0; i < n; i++) {
+        struct sigaction action;
+
+        if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(ret, signals[i]);
+    }
+}
+
 int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_fn fn, void *user,
                       struct kage_error *err)
 {

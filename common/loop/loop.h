@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/error.h"
@@ -44,6 +45,10 @@ void kage_timer_free(struct kage_timer *timer);
  * must unblock them before exec. One handler per loop; the mask is as before once it is freed. */
 int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_fn fn, void *user,
                       struct kage_error *err);
+
+/* Those of the signals that the program was not started to ignore: nohup, and a shell's background
+ * jobs, count on it that one that is ignored stays so, and a blocked one would reach the loop. */
+void kage_loop_unignored(const int *signals, size_t n, sigset_t *ret);
 
 /* Milliseconds on CLOCK_MONOTONIC. */
 uint64_t kage_now_ms(void);

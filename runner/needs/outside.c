@@ -157,15 +157,6 @@ void kage_needs_check_folders(const struct kage_spec *spec, struct kage_diags *d
         check_artifact(spec, &spec->artifacts[i], diags);
 }
 
-static bool is_listed(const struct kage_spec *spec, const char *secret)
-{
-    for (size_t i = 0; i < spec->n_commands; i++)
-        for (size_t k = 0; k < spec->commands[i].n_secrets; k++)
-            if (strcmp(spec->commands[i].secrets[k], secret) == 0)
-                return true;
-    return false;
-}
-
 void kage_needs_check_secrets(const struct kage_spec *spec, struct kage_diags *diags)
 {
     for (size_t i = 0; i < spec->n_secrets; i++) {
@@ -173,7 +164,7 @@ void kage_needs_check_secrets(const struct kage_spec *spec, struct kage_diags *d
         const struct kage_plan_secret secret = {.name = s->name, .env = s->env, .file = s->file};
         struct kage_error err = KAGE_ERROR_INIT;
 
-        if (is_listed(spec, s->name) && kage_secret_try(&secret, &err) < 0) {
+        if (kage_spec_uses_secret(spec, s->name) && kage_secret_try(&secret, &err) < 0) {
             kage_error_wrap(&err, "secret %s", s->name);
             kage_needs_say(diags, K613_NO_SECRET, kage_needs_place(spec, s->loc), &err,
                            s->env ? "export it where kage runs; in a CI job, from the CI's secrets"

@@ -103,15 +103,6 @@ const struct kage_plan_share *kage_plan_share_of(const struct kage_plan *plan, c
     return found;
 }
 
-static bool is_listed(const struct kage_spec *spec, const char *secret)
-{
-    for (size_t i = 0; i < spec->n_commands; i++)
-        for (size_t k = 0; k < spec->commands[i].n_secrets; k++)
-            if (strcmp(spec->commands[i].secrets[k], secret) == 0)
-                return true;
-    return false;
-}
-
 /* A secret that no command gets need not be there. */
 static void copy_secrets(const struct kage_spec *spec, struct kage_plan *plan)
 {
@@ -119,7 +110,7 @@ static void copy_secrets(const struct kage_spec *spec, struct kage_plan *plan)
     for (size_t i = 0; i < spec->n_secrets; i++) {
         const struct kage_spec_secret *secret = &spec->secrets[i];
 
-        if (is_listed(spec, secret->name))
+        if (kage_spec_uses_secret(spec, secret->name))
             plan->secrets[plan->n_secrets++] =
                 (struct kage_plan_secret){.name = kage_strdup(secret->name),
                                           .env = kage_strdup(secret->env),

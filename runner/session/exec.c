@@ -353,27 +353,13 @@ static void on_tick(void *user)
 
 /* ---- set-up ---- */
 
-/* What was ignored when kage started, by nohup for one, stays ignored: a blocked signal would reach
- * the loop all the same. */
-static void wanted_signals(sigset_t *set)
-{
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction old;
-
-        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaddset(set, signals[i]);
-    }
-}
-
 static int set_up(struct kage_exec_state *x, uint16_t port, const char *token,
                   struct kage_error *err)
 {
+    static const int wanted[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH};
     sigset_t signals;
 
-    wanted_signals(&signals);
+    kage_loop_unignored(wanted, sizeof wanted / sizeof *wanted, &signals);
     if (kage_loop_new(&x->loop, err) < 0 ||
         kage_loop_signals(x->loop, &signals, on_signal, x, err) < 0 ||
         kage_ws_new(x->loop, &x->ws, err) < 0)

@@ -585,20 +585,9 @@ static const struct kage_output_handler output_handler = {
 
 /* ---- set-up ---- */
 
-/* One that is ignored stays ignored: nohup, and a shell's background jobs, count on it. */
-static void receive_signals(sigset_t *set)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action;
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            sigaddset(set, numbers[i]);
-}
-
 static int set_up_loop(struct kage_run *run, struct kage_error *err)
 {
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
     sigset_t signals;
     struct {
         struct kage_timer **timer;
@@ -613,7 +602,7 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
         {&run->drain_timer, on_drain_timer},
     };
 
-    receive_signals(&signals);
+    kage_loop_unignored(ends, sizeof ends / sizeof *ends, &signals);
     signal(SIGPIPE, SIG_IGN);
     if (kage_loop_new(&run->loop, err) < 0 ||
         kage_loop_signals(run->loop, &signals, on_signal, run, err) < 0 ||

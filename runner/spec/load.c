@@ -298,6 +298,15 @@ int kage_spec_load(const char *path, struct kage_spec **ret, struct kage_diags *
     return kage_spec_load_text(shown, folder, text.data ? text.data : "", text.len, ret, diags);
 }
 
+bool kage_spec_uses_secret(const struct kage_spec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->n_commands; i++)
+        for (size_t k = 0; k < spec->commands[i].n_secrets; k++)
+            if (strcmp(spec->commands[i].secrets[k], name) == 0)
+                return true;
+    return false;
+}
+
 void kage_spec_free(struct kage_spec *spec)
 {
     if (spec)

@@ -256,4 +256,7 @@ int kage_spec_load_text(const char *file, const char *folder, const char *text, 
 bool kage_choices_match(const struct kage_spec_choice *matrix, size_t n, char *const *asked,
                         size_t n_asked);
 
+/* Whether a command gets the secret of that name. */
+bool kage_spec_uses_secret(const struct kage_spec *spec, const char *name);
+
 void kage_spec_free(struct kage_spec *spec);
