@@ -140,7 +140,12 @@ const char *kage_report_verdict(const struct kage_result *r)
 
 /* ---- JSON ---- */
 
-/* cJSON prints bytes as they are; what is not UTF-8 would make a file that no reader takes. */
+char *kage_report_text(const char *text)
+{
+    return kage_utf8_valid(text, strlen(text)) ? kage_strdup(text)
+                                               : kage_printable(text, strlen(text));
+}
+
 static void add_text(cJSON *object, const char *name, const char *text)
 {
     KAGE_CLEANUP(kage_freep) char *clean = NULL;
@@ -149,8 +154,7 @@ static void add_text(cJSON *object, const char *name, const char *text)
         cJSON_AddNullToObject(object, name);
         return;
     }
-    clean = kage_utf8_valid(text, strlen(text)) ? kage_strdup(text)
-                                                : kage_printable(text, strlen(text));
+    clean = kage_report_text(text);
     cJSON_AddStringToObject(object, name, clean);
 }
 

@@ -8,7 +8,6 @@
 #include "common/base/alloc.h"
 #include "common/base/buf.h"
 #include "common/base/text.h"
-#include "runner/report/mask.h"
 #include "runner/report/parts.h"
 #include "runner/report/result.h"
 
@@ -65,11 +64,13 @@ void kage_timeline_print(const struct kage_timeline *t, const char *title, struc
 
     kage_buf_addf(to, "kage: timings of %s, in ms\n     start       took\n", title);
     for (size_t i = 0; i < t->n; i++) {
+        KAGE_CLEANUP(kage_freep)
+        char *shown = kage_printable(spans[i].name, strlen(spans[i].name));
+
         print_ms(spans[i].start_us - spans[0].start_us, to);
         kage_buf_addc(to, ' ');
         print_ms(spans[i].end_us - spans[i].start_us, to);
-        kage_buf_addf(to, "  %s%s\n", spans[i].side == KAGE_SIDE_GUEST ? "  guest: " : "",
-                      spans[i].name);
+        kage_buf_addf(to, "  %s%s\n", spans[i].side == KAGE_SIDE_GUEST ? "  guest: " : "", shown);
     }
 }
 
@@ -78,6 +79,7 @@ void kage_timeline_print(const struct kage_timeline *t, const char *title, struc
 /* Each job is a process with two threads, one for either side. */
 static void add_name(cJSON *events, const char *what, size_t job, int side, const char *name)
 {
+    KAGE_CLEANUP(kage_freep) char *clean = kage_report_text(name);
     cJSON *e = cJSON_CreateObject();
 
     cJSON_AddStringToObject(e, "ph", "M");
@@ -85,7 +87,7 @@ static void add_name(cJSON *events, const char *what, size_t job, int side, cons
     cJSON_AddNumberToObject(e, "pid", (double)job + 1);
     if (side >= 0)
         cJSON_AddNumberToObject(e, "tid", side + 1);
-    cJSON_AddStringToObject(cJSON_AddObjectToObject(e, "args"), "name", name);
+    cJSON_AddStringToObject(cJSON_AddObjectToObject(e, "args"), "name", clean);
     cJSON_AddItemToArray(events, e);
 }
 
@@ -94,10 +96,11 @@ static void add_spans(cJSON *events, size_t job, const struct kage_timeline *t)
     KAGE_CLEANUP(kage_freep) struct kage_span *spans = sorted(t);
 
     for (size_t i = 0; i < t->n; i++) {
+        KAGE_CLEANUP(kage_freep) char *clean = kage_report_text(spans[i].name);
         cJSON *e = cJSON_CreateObject();
 
         cJSON_AddStringToObject(e, "ph", "X");
-        cJSON_AddStringToObject(e, "name", spans[i].name);
+        cJSON_AddStringToObject(e, "name", clean);
         cJSON_AddStringToObject(e, "cat", side_names[spans[i].side]);
         cJSON_AddNumberToObject(e, "pid", (double)job + 1);
         cJSON_AddNumberToObject(e, "tid", spans[i].side + 1);

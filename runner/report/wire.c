@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
-#include "common/base/text.h"
 #include "runner/plan/strict_json.h"
+#include "runner/report/parts.h"
 #include "runner/report/result.h"
 
 /*
@@ -26,8 +26,7 @@ static void put_text(cJSON *o, const char *name, const char *text)
 
     if (!text)
         return;
-    clean = kage_utf8_valid(text, strlen(text)) ? kage_strdup(text)
-                                                : kage_printable(text, strlen(text));
+    clean = kage_report_text(text);
     cJSON_AddStringToObject(o, name, clean);
 }
 
