@@ -23,14 +23,15 @@ static bool same_text(const char *a, const char *b)
     return a && b ? !strcmp(a, b) : a == b;
 }
 
-static bool same(const struct kage_plan *a, const struct kage_plan *b)
+bool kage_images_same(const struct kage_plan *a, const struct kage_plan *b)
 {
     const struct kage_spec_image *x = &a->image, *y = &b->image;
 
-    return a->arch == b->arch && x->form == y->form && same_text(x->name, y->name) &&
-           same_text(x->path, y->path) && same_text(x->url, y->url) &&
-           same_text(x->digest, y->digest) && same_text(x->kernel, y->kernel) &&
-           same_text(x->initrd, y->initrd) && same_text(x->rootfs, y->rootfs);
+    return a->arch == b->arch && x->form == y->form && x->own_kernel == y->own_kernel &&
+           same_text(x->name, y->name) && same_text(x->path, y->path) &&
+           same_text(x->url, y->url) && same_text(x->digest, y->digest) &&
+           same_text(x->kernel, y->kernel) && same_text(x->initrd, y->initrd) &&
+           same_text(x->rootfs, y->rootfs);
 }
 
 struct kage_images *kage_images_new(const struct kage_apply *apply, const struct kage_plans *plans,
@@ -44,7 +45,7 @@ struct kage_images *kage_images_new(const struct kage_apply *apply, const struct
     for (size_t i = 0; i < plans->n; i++) {
         size_t k = 0;
 
-        while (k < images->n && !same(images->images[k].plan, plans->items[i]))
+        while (k < images->n && !kage_images_same(images->images[k].plan, plans->items[i]))
             k++;
         images->of_job[i] = k;
         if (k < images->n)

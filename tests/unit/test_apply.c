@@ -11,10 +11,35 @@
 
 #include "common/base/alloc.h"
 #include "runner/apply/fit.h"
+#include "runner/apply/images.h"
 #include "runner/apply/lines.h"
 #include "runner/apply/spool.h"
 #include "runner/plan/plan.h"
 #include "runner/report/result.h"
+
+/* ---- images ---- */
+
+static void test_images_that_are_shared(void **state)
+{
+    static char one[] = "one", again[] = "one", two[] = "two";
+    struct kage_plan a = {.image = {.name = one}}, b = {.image = {.name = again}};
+    char **const texts[] = {&b.image.name,   &b.image.path,   &b.image.url,   &b.image.digest,
+                            &b.image.kernel, &b.image.initrd, &b.image.rootfs};
+
+    assert_true(kage_images_same(&a, &b));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char *before = *texts[i];
+
+        *texts[i] = two;
+        assert_false(kage_images_same(&a, &b));
+        *texts[i] = before;
+    }
+    b.image.own_kernel = KAGE_OWN_KERNEL_LEAN;
+    assert_false(kage_images_same(&a, &b));
+    b.image.own_kernel = a.image.own_kernel;
+    b.arch = a.arch + 1;
+    assert_false(kage_images_same(&a, &b));
+}
 
 /* ---- the spool ---- */
 
@@ -73,9 +98,9 @@ static void test_spool_without_room(void **state)
     size_t seen = 0;
     long n;
 
-    setenv("TMPDIR", "/nonexistent", 1);
+    setenv("TMPDIR", "/dev/null/none", 1);
     spool = kage_spool_new();
-    assert_string_equal(kage_spool_folder(), "/nonexistent");
+    assert_string_equal(kage_spool_folder(), "/dev/null/none");
     assert_int_equal(kage_spool_add(spool, false, piece, sizeof piece), 0);
     assert_int_not_equal(kage_spool_add(spool, false, piece, sizeof piece), 0);
     assert_int_not_equal(kage_spool_add(spool, false, "x", 1), 0);
@@ -326,6 +351,7 @@ static void test_what_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_images_that_are_shared),
         cmocka_unit_test(test_spool),
         cmocka_unit_test(test_spool_without_room),
         cmocka_unit_test(test_lines),
