@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/base/alloc.h"
 #include "common/loop/loop.h"
@@ -90,6 +91,14 @@ static int parse_output(const char *text, enum kage_apply_output *ret)
     return 0;
 }
 
+/* Two reports that would replace each other. A device or a FIFO takes both. */
+static bool share_file(const char *a, const char *b)
+{
+    struct stat st;
+
+    return a && b && strcmp(a, b) == 0 && (stat(a, &st) < 0 || S_ISREG(st.st_mode));
+}
+
 /* What the options say together. */
 static int check(const char *verb, const struct options *o)
 {
@@ -104,6 +113,9 @@ static int check(const char *verb, const struct options *o)
         return kage_usage(verb, "which spec? Name a file, or '-' for standard input");
     if (inputs > 1)
         return kage_usage(verb, "standard input ('-') can be read only once");
+    if (share_file(o->result, o->junit) || share_file(o->result, o->trace) ||
+        share_file(o->junit, o->trace))
+        return kage_usage(verb, "--result, --junit and --trace each need a file of their own");
     if (o->initrd && !o->kernel)
         return kage_usage(verb, "--initrd goes with --kernel");
     if (o->plan && o->kernel)
@@ -238,10 +250,11 @@ static int write_reports(const struct options *o, const struct kage_plans *plans
 
 static void print_failure(const struct kage_result *r)
 {
-    if (r->loc.file && r->loc.line > 0)
-        fprintf(stderr, "kage: %s:%d:%d: %s\n", r->loc.file, r->loc.line, r->loc.col, r->message);
-    else
-        fprintf(stderr, "kage: %s\n", r->message);
+    struct kage_buf text = {0};
+
+    kage_apply_failure(r, &text);
+    fwrite(text.data, 1, text.len, stderr);
+    kage_buf_done(&text);
 }
 
 int kage_verb_apply(int argc, char **argv)

@@ -69,6 +69,19 @@ void kage_apply_header(const struct kage_apply *apply, const struct kage_plans *
         kage_buf_addf(out, "kage: job %zu of %zu: %s\n", i + 1, plans->n, shown);
 }
 
+void kage_apply_failure(const struct kage_result *r, struct kage_buf *out)
+{
+    KAGE_CLEANUP(kage_freep) char *file = NULL;
+
+    kage_buf_adds(out, "kage: ");
+    if (r->loc.file && r->loc.line > 0) {
+        /* The name of a file that somebody else made may hold anything. */
+        file = kage_printable(r->loc.file, strlen(r->loc.file));
+        kage_buf_addf(out, "%s:%d:%d: ", file, r->loc.line, r->loc.col);
+    }
+    kage_buf_addf(out, "%s\n", r->message);
+}
+
 void kage_apply_verdict(const struct kage_apply *apply, const struct kage_plan *plan,
                         const struct kage_result *r, struct kage_buf *out)
 {
@@ -87,11 +100,8 @@ void kage_apply_verdict(const struct kage_apply *apply, const struct kage_plan *
     if (r->class == KAGE_CLASS_NONE && !apply->quiet && isatty(STDERR_FILENO))
         kage_buf_addf(out, "kage: %s passed: %zu command%s in %s%s\n", shown, ran,
                       ran == 1 ? "" : "s", took, saved);
-    if (r->class != KAGE_CLASS_NONE && r->loc.file && r->loc.line > 0)
-        kage_buf_addf(out, "kage: %s:%d:%d: %s\n", r->loc.file, r->loc.line, r->loc.col,
-                      r->message);
-    else if (r->class != KAGE_CLASS_NONE)
-        kage_buf_addf(out, "kage: %s\n", r->message);
+    if (r->class != KAGE_CLASS_NONE)
+        kage_apply_failure(r, out);
     if (apply->timings)
         kage_timeline_print(&r->timeline, shown, out);
 }

@@ -62,3 +62,5 @@ void kage_apply_header(const struct kage_apply *apply, const struct kage_plans *
                        struct kage_buf *out);
 void kage_apply_verdict(const struct kage_apply *apply, const struct kage_plan *plan,
                         const struct kage_result *result, struct kage_buf *out);
+/* Why a job did not pass, and where in its spec that belongs. */
+void kage_apply_failure(const struct kage_result *result, struct kage_buf *out);

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,9 @@
 #define END_LIMIT_MS 10000
 /* Output nobody reads does not keep alive a kage that was told to end: as for a single run. */
 #define DRAIN_MS 2000
+/* timeout(1) signals kage and then its process group, so that one end arrives twice: nobody insists
+ * as quickly as that. */
+#define REPEAT_MS 250
 
 /* ---- stopping ---- */
 
@@ -72,10 +76,14 @@ static void on_end_timer(void *user)
 static void on_signal(int signo, void *user)
 {
     struct pool *pool = user;
+    uint64_t now = kage_now_ms();
 
+    if (pool->signo && now - pool->signalled_ms < REPEAT_MS)
+        return;
     pool->give_up |= pool->signo != 0;
     if (!pool->signo)
         pool->signo = signo;
+    pool->signalled_ms = now;
     kage_pool_stop(pool, signo);
     kage_pool_proceed(pool);
 }
@@ -190,25 +198,14 @@ void kage_pool_proceed(struct pool *pool)
 
 /* ---- the pool ---- */
 
-/* One that is ignored stays ignored: nohup, and a shell's background jobs, count on it. */
-static void receive_signals(sigset_t *set)
-{
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action;
-
-    sigemptyset(set);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (sigaction(numbers[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
-            sigaddset(set, numbers[i]);
-}
-
 static int run(struct pool *pool, struct kage_error *err)
 {
     static const struct kage_screen_handler handler = {.on_room = on_room,
                                                        .on_broken = kage_pool_on_broken};
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
     sigset_t signals;
 
-    receive_signals(&signals);
+    kage_loop_unignored(ends, sizeof ends / sizeof *ends, &signals);
     sigprocmask(SIG_SETMASK, NULL, &pool->mask_before);
     signal(SIGPIPE, SIG_IGN);
     if (kage_loop_new(&pool->loop, err) < 0 ||
@@ -245,6 +242,17 @@ static void decide_the_rest(struct pool *pool, struct kage_error *err)
     }
 }
 
+/* No verdict or summary is shown any more, and an exit code alone explains nothing. It may have
+ * been standard error that broke, or nobody reads it: never wait. */
+static void tell_broken(const struct pool *pool)
+{
+    struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&room, 1, 0) > 0 && (room.revents & POLLOUT))
+        fprintf(stderr, "kage: cannot write the commands' output: %s; the jobs were ended\n",
+                strerror(pool->broken));
+}
+
 bool kage_apply_pool(const struct kage_apply *apply, bool prefixed, const struct kage_plans *plans,
                      struct kage_result *results)
 {
@@ -262,6 +270,8 @@ bool kage_apply_pool(const struct kage_apply *apply, bool prefixed, const struct
     if (run(&pool, &err) < 0)
         kill_all(&pool, SIGKILL);
     decide_the_rest(&pool, &err);
+    if (pool.broken)
+        tell_broken(&pool);
     while (pool.slots)
         kage_slot_free(pool.slots);
     kage_screen_free(pool.screen);

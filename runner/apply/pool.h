@@ -61,7 +61,8 @@ struct pool {
     size_t next, n_slots, n_running, n_done, n_failed;
 
     bool stopping, give_up, shown;
-    int signo;     /* that ended it */
+    int signo; /* that ended it */
+    uint64_t signalled_ms;
     int broken;    /* errno: standard output or error cannot be written */
     char *culprit; /* with --fail-fast: the job that did not pass */
 };

@@ -190,7 +190,9 @@ class Verdicts(Jobs):
     def test_bad_options(self):
         spec = self.job("a", "true")
         for args, text in ((["--jobs", "0"], b"1 to"), (["--jobs", "many"], b"auto"), (["-j", "-1"], b"1 to"),
-                           (["--output", "neat"], b"grouped or prefixed"), (["-", "-"], b"only once")):
+                           (["--output", "neat"], b"grouped or prefixed"), (["-", "-"], b"only once"),
+                           (["--result", "r", "--junit", "r"], b"a file of their own"),
+                           (["--trace", "r", "--junit", "r"], b"a file of their own")):
             with self.subTest(args):
                 p = self.kage("apply", *args, spec)
                 self.assert_code(p, 125)
@@ -327,12 +329,32 @@ class Output(Jobs):
         self.assertEqual({j["class"] for j in result["jobs"]}, {"host"})
         self.assertIn("cannot write", result["message"])
 
+    def test_a_full_standard_output_is_told(self):
+        for name in "ab":
+            self.job(name, "echo out")
+        for how in ("grouped", "prefixed"):
+            with self.subTest(how), open("/dev/full", "wb") as full:
+                p = self.start("apply", "--jobs=2", "--output", how, "a.yaml", "b.yaml", stdout=full)
+                _, err = p.communicate(timeout=60)
+                self.assertEqual(p.returncode, 125, err)
+                self.assertIn(b"cannot write the commands' output: No space left", err)
+
+    def test_a_file_s_name_cannot_write_to_the_terminal(self):
+        for name in ("a\x1b[31m\nb.yaml", os.fsdecode(b"c\xff.yaml")):
+            self.job("bad", "exit 3", name)
+        p = self.run_jobs("--jobs=2", "--trace", "t.json", "--timings", ".")
+        self.assert_code(p, 3)
+        self.assertNotIn(b"\x1b", p.err)
+        self.assertIn(b"kage: ./a\\x1b[31m\\x0ab.yaml:5:5: command", p.err)
+        with open(self.path("t.json"), encoding="utf-8") as f:
+            self.assertIn("c\\xff.yaml", json.dumps(json.load(f)).replace("\\\\", "\\"))
+
     def test_output_that_cannot_be_kept_fails_the_job(self):
         self.job("big", "yes | head -c 3000000")
         self.job("small", "echo small")
-        p = self.run_jobs("--jobs=2", "big.yaml", "small.yaml", env={**os.environ, "TMPDIR": "/nonexistent"})
+        p = self.run_jobs("--jobs=2", "big.yaml", "small.yaml", env={**os.environ, "TMPDIR": "/dev/null/none"})
         self.assert_code(p, 125)
-        self.assertIn(b"cannot keep the commands' output in /nonexistent", p.err)
+        self.assertIn(b"cannot keep the commands' output in /dev/null/none", p.err)
         self.assertEqual(self.verdicts(p), ["error", "passed"])
 
     def test_on_a_terminal_lines_are_prefixed_and_a_status_line_shows(self):
@@ -398,6 +420,22 @@ class Ends(Jobs):
         out, err = p.communicate(timeout=20)
         self.assertEqual(p.returncode, 130, err)
         self.assertEqual(out, b"started\nstarted\n")
+
+    def test_a_signal_that_comes_twice_at_once_is_one(self):
+        # as timeout(1) sends it: to kage and then to its process group
+        p = self.start("apply", "--jobs=2", "--output=grouped", *self.sleepers(2))
+        self.assertTrue(wait_until(lambda: len(machines(p.pid)) == 2, 60))
+        time.sleep(2)
+        found = machines(p.pid)
+        for _ in range(2):
+            p.send_signal(signal.SIGTERM)
+            time.sleep(0.003)
+        out, err = p.communicate(timeout=20)
+        self.assertEqual(p.returncode, 143)
+        self.assertEqual(out.count(b"started"), 2)
+        self.assertIn(b"jobs did not pass", err)
+        for pid in found:
+            self.assert_gone(pid)
 
     def test_a_signal_while_nobody_reads(self):
         for name in "ab":
