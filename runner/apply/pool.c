@@ -49,7 +49,8 @@ static void kill_all(struct pool *pool, int signo)
             kill(s->worker.pid, signo);
 }
 
-void kage_pool_stop(struct pool *pool, int signo)
+/* No more jobs start, and those that run get this signal. */
+static void stop(struct pool *pool, int signo)
 {
     pool->stopping = true;
     kill_all(pool, signo);
@@ -84,7 +85,7 @@ static void on_signal(int signo, void *user)
     if (!pool->signo)
         pool->signo = signo;
     pool->signalled_ms = now;
-    kage_pool_stop(pool, signo);
+    stop(pool, signo);
     kage_pool_proceed(pool);
 }
 
@@ -94,7 +95,7 @@ void kage_pool_on_broken(int errnum, void *user)
 
     pool->broken = errnum;
     pool->give_up = true;
-    kage_pool_stop(pool, SIGTERM);
+    stop(pool, SIGTERM);
     /* This may be somewhere inside kage_pool_proceed(). */
     kage_timer_set(pool->soon_timer, 1);
 }
@@ -136,7 +137,7 @@ void kage_pool_judge(struct slot *slot)
     pool->last_ended = &slot->next_ended;
     if (r->class != KAGE_CLASS_NONE && pool->apply->fail_fast && !pool->stopping) {
         pool->culprit = kage_plan_label(plan);
-        kage_pool_stop(pool, SIGTERM);
+        stop(pool, SIGTERM);
     }
     kage_show_status(pool);
 }

@@ -72,8 +72,6 @@ struct pool {
 /* Shows what can be shown, starts what can be started, ends when nothing is left. Not to be called
  * from within a slot's or the screen's functions. */
 void kage_pool_proceed(struct pool *pool);
-/* No more jobs start, and those that run get this signal. */
-void kage_pool_stop(struct pool *pool, int signo);
 /* A process has ended, perhaps the last one. */
 void kage_pool_ended(struct pool *pool);
 /* The screen cannot be written any more. */
