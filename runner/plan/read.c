@@ -365,6 +365,8 @@ int kage_plans_read(const char *path, struct kage_plans *ret, struct kage_error 
     struct kage_plans plans = {0};
     int rc;
 
+    if (!strcmp(path, "-"))
+        path = "/dev/stdin";
     if (kage_json_load(path, &root, err) < 0)
         return -1;
     o.obj = root;

@@ -365,9 +365,11 @@ class Reports(Kage):
         json.loads(made.out)
         with open(self.path("plan.json"), "wb") as f:
             f.write(made.out)
-        p = self.kage("apply", "--plan", self.path("plan.json"))
-        self.assert_code(p, 2)
-        self.assertIn(b"'bad' exited with code 2", p.err)
+        for name in (self.path("plan.json"), "-"):
+            with open(self.path("plan.json"), "rb") as f:
+                p = self.kage("apply", "--plan", name, stdin=f)
+            self.assert_code(p, 2)
+            self.assertIn(b"'bad' exited with code 2", p.err)
 
     def test_environment_and_users(self):
         p = self.apply(
