@@ -161,6 +161,20 @@ class Templates(Kage):
             for name in self.keys():
                 shutil.rmtree(os.path.join(self.templates, name))
 
+    def test_one_run_after_another(self):
+        spec = self.spec("""
+            version: 1
+            image: tiny
+            commands:
+              - {run: "cat /proc/sys/kernel/random/uuid; exit 7", expect: {exit: 7}}
+            """)
+        said = set()
+        for i in range(int(os.environ.get("KAGE_TEST_APPLIES", "12"))):
+            p = self.kage("apply", spec, env=self.env)
+            self.assertEqual((p.returncode, len(p.out), p.err), (0, 37, b""), i)
+            self.assertNotIn(p.out, said)
+            said.add(p.out)
+
     def test_a_sandbox_made_ahead_is_like_any_other(self):
         os.makedirs(self.path("src"))
         with open(self.path("src", "file"), "w") as f:
