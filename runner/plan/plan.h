@@ -186,10 +186,8 @@ unsigned kage_plan_cpus(const struct kage_plan *plan);
 void kage_plans_print_json(const struct kage_plans *plans, struct kage_buf *out);
 void kage_plans_done(struct kage_plans *plans);
 
-/* Reads what kage_plan_print_json wrote. The file is as trusted as a spec: every field is checked.
- */
-int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err);
-/* The same for kage_plans_print_json. *ret is an empty list before. */
+/* Reads what kage_plan_print_json or kage_plans_print_json wrote; "-" is standard input. The file
+ * is as trusted as a spec: every field is checked. *ret is an empty list before. */
 int kage_plans_read(const char *path, struct kage_plans *ret, struct kage_error *err);
 
 /* Replaces the placeholders in `text` with what `lookup` gives (borrowed; NULL is an error).

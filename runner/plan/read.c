@@ -385,20 +385,3 @@ int kage_plans_read(const char *path, struct kage_plans *ret, struct kage_error 
     *ret = plans;
     return 0;
 }
-
-int kage_plan_read(const char *path, struct kage_plan **ret, struct kage_error *err)
-{
-    struct kage_plans plans = {0};
-
-    if (kage_plans_read(path, &plans, err) < 0)
-        return -1;
-    if (plans.n != 1) {
-        kage_error_set(err, KAGE_CLASS_SPEC, "%s holds %zu jobs, and one is wanted", path, plans.n);
-        kage_plans_done(&plans);
-        return -1;
-    }
-    *ret = plans.items[0];
-    plans.n = 0;
-    kage_plans_done(&plans);
-    return 0;
-}
