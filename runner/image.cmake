@@ -1,11 +1,11 @@
-pkg_check_modules(CRYPTO REQUIRED IMPORTED_TARGET libcrypto)
+pkg_check_modules(NETTLE REQUIRED IMPORTED_TARGET "nettle>=3" "nettle<4")
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 
 target_sources(kage-core PRIVATE
   image/builder.c image/built.c image/digest.c image/download.c image/image.c image/kernel.c
   image/look.c image/manifest.c image/progress.c image/remote.c image/rootfs.c image/store.c image/tiny.c
   image/verified.c)
-target_link_libraries(kage-core PRIVATE PkgConfig::CRYPTO)
+target_link_libraries(kage-core PRIVATE PkgConfig::NETTLE)
 # Only its headers: it is opened when it is first used (lazy/).
 target_include_directories(kage-core PRIVATE ${CURL_INCLUDE_DIRS})
 

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
+#include <nettle/sha2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,41 +10,30 @@
 #include "common/base/alloc.h"
 
 struct kage_sha256 {
-    EVP_MD_CTX *ctx;
+    struct sha256_ctx ctx;
 };
-
-/* libcrypto fails here only when memory runs out or SHA-256 was configured away. */
-static void require(int ok)
-{
-    if (!ok) {
-        fputs("kage: libcrypto refuses to compute SHA-256\n", stderr);
-        abort();
-    }
-}
 
 struct kage_sha256 *kage_sha256_new(void)
 {
     struct kage_sha256 *hash = kage_alloc(sizeof *hash);
 
-    hash->ctx = EVP_MD_CTX_new();
-    require(hash->ctx && EVP_DigestInit_ex(hash->ctx, EVP_sha256(), NULL));
+    sha256_init(&hash->ctx);
     return hash;
 }
 
 void kage_sha256_add(struct kage_sha256 *hash, const void *data, size_t len)
 {
-    require(EVP_DigestUpdate(hash->ctx, data, len));
+    sha256_update(&hash->ctx, len, data);
 }
 
 void kage_sha256_end(struct kage_sha256 *hash, char hex[KAGE_SHA256_HEX + 1])
 {
-    unsigned char raw[EVP_MAX_MD_SIZE];
-    unsigned int len = 0;
+    unsigned char raw[SHA256_DIGEST_SIZE];
 
-    require(EVP_DigestFinal_ex(hash->ctx, raw, &len));
-    for (unsigned int i = 0; i < len && i < KAGE_SHA256_HEX / 2; i++)
+    _Static_assert(2 * SHA256_DIGEST_SIZE == KAGE_SHA256_HEX, "hexadecimal digits of a digest");
+    sha256_digest(&hash->ctx, sizeof raw, raw);
+    for (size_t i = 0; i < sizeof raw; i++)
         snprintf(hex + 2 * i, 3, "%02x", raw[i]);
-    EVP_MD_CTX_free(hash->ctx);
     free(hash);
 }
 

@@ -4,7 +4,7 @@
 
 #include "common/base/error.h"
 
-/* SHA-256 as 64 hex digits and a NUL. The adapter around libcrypto. */
+/* SHA-256 as 64 hex digits and a NUL. The adapter around Nettle. */
 #define KAGE_SHA256_HEX 64
 
 struct kage_sha256;

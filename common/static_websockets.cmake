@@ -1,10 +1,12 @@
 # Links TARGET with the archives of libwebsockets and what it needs, without TLS.
 #
-# vmd's connections stay on the machine's own virtual cable, so it never speaks
-# TLS; but the distribution's libwebsockets brings libssl and libcrypto, 5.5 MB
+# Neither end of vmd's connections leaves the computer, so neither speaks TLS; but
+# the distribution's libwebsockets brings libssl and libcrypto. Those are 5.5 MB
 # that every boot would unpack and relocate under emulation (0.1 s of 1.4 s),
-# and code that PID 1 is better without. The functions of OpenSSL that the
-# archive refers to are replaced by ones that abort.
+# code that PID 1 is better without, and half of the time in which kage itself
+# starts. The functions of OpenSSL that the archive refers to are replaced by ones
+# that abort; the program does not export them, so a library that is opened later
+# (libcurl) finds OpenSSL's own.
 #
 # Where an archive is missing (or a sanitizer wants to see everything) the
 # target is left as it is, linked with the shared libraries.
@@ -15,6 +17,10 @@ function(kage_static_websockets target)
   find_library(SSL_SHARED libssl.so)
   find_library(CRYPTO_SHARED libcrypto.so)
   mark_as_advanced(LWS_ARCHIVE CAP_ARCHIVE Z_ARCHIVE SSL_SHARED CRYPTO_SHARED)
+  if(TARGET no-tls)
+    _kage_link_static_websockets(${target})
+    return()
+  endif()
   if(KAGE_SANITIZE OR NOT CMAKE_NM OR NOT LWS_ARCHIVE OR NOT CAP_ARCHIVE OR NOT Z_ARCHIVE
       OR NOT SSL_SHARED OR NOT CRYPTO_SHARED)
     return()
@@ -44,7 +50,11 @@ function(kage_static_websockets target)
   file(CONFIGURE OUTPUT ${source} CONTENT "${text}" @ONLY)
   add_library(no-tls STATIC ${source})
 
-  # In this order, and before the shared library that kage-loop names, which is then not needed.
+  _kage_link_static_websockets(${target})
+endfunction()
+
+# In this order, and before the shared library that kage-loop names, which is then not needed.
+function(_kage_link_static_websockets target)
   target_link_libraries(${target} PRIVATE kage-loop ${LWS_ARCHIVE} no-tls ${CAP_ARCHIVE}
     ${Z_ARCHIVE})
   target_link_options(${target} PRIVATE -Wl,--as-needed -Wl,--gc-sections)
