@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,15 +87,23 @@ void kage_cgroups_prepare(struct kage_guest *guest, uint64_t memory_reserve)
     }
 }
 
-int kage_cgroup_limit(const struct kage_guest *guest, const struct kage_cgroup *cg,
+/* One more for process 1 of the command's namespace, which is not the command's doing. */
+static int limit_processes(struct kage_cgroup *cg, uint64_t max)
+{
+    if (max == cg->processes)
+        return 0;
+    cg->processes = max;
+    return max ? write_number(cg->fd, "pids.max", max + 1) : write_at(cg->fd, "pids.max", "max");
+}
+
+int kage_cgroup_limit(const struct kage_guest *guest, struct kage_cgroup *cg,
                       uint64_t max_processes, uint64_t max_memory)
 {
     if ((max_processes && !guest->limit_processes) || (max_memory && !guest->limit_memory)) {
         errno = EOPNOTSUPP;
         return -1;
     }
-    /* One more for process 1 of the command's namespace, which is not the command's doing. */
-    if ((max_processes && write_number(cg->fd, "pids.max", max_processes + 1) < 0) ||
+    if (limit_processes(cg, max_processes) < 0 ||
         (max_memory && write_number(cg->fd, "memory.max", max_memory) < 0))
         return -1;
     if (max_memory)
@@ -102,10 +111,22 @@ int kage_cgroup_limit(const struct kage_guest *guest, const struct kage_cgroup *
     return 0;
 }
 
+/* Opened ahead, as it is to be quick to look at them. Reading the events tells the kernel from when
+ * on they are news. */
+static void open_files(struct kage_cgroup *cg)
+{
+    char text[512];
+
+    cg->pids_fd = openat(cg->fd, "pids.current", O_RDONLY | O_CLOEXEC);
+    cg->events_fd = openat(cg->fd, "memory.events", O_RDONLY | O_CLOEXEC);
+    if (cg->events_fd >= 0 && read(cg->events_fd, text, sizeof text) < 0)
+        kage_closep(&cg->events_fd);
+}
+
 int kage_cgroup_make(struct kage_guest *guest, uint64_t max_processes, uint64_t max_memory,
                      struct kage_cgroup *ret)
 {
-    struct kage_cgroup cg = {.fd = -1};
+    struct kage_cgroup cg = {.fd = -1, .events_fd = -1, .pids_fd = -1};
 
     if (guest->cgroup_fd < 0) {
         errno = EOPNOTSUPP;
@@ -123,8 +144,20 @@ int kage_cgroup_make(struct kage_guest *guest, uint64_t max_processes, uint64_t 
         errno = e;
         return -1;
     }
+    open_files(&cg);
     *ret = cg;
     return 0;
+}
+
+unsigned long kage_cgroup_processes(const struct kage_cgroup *cg)
+{
+    char text[24];
+    ssize_t n = cg->made ? pread(cg->pids_fd, text, sizeof text - 1, 0) : -1;
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    return strtoul(text, NULL, 10);
 }
 
 void kage_cgroup_kill(const struct kage_cgroup *cg)
@@ -133,12 +166,16 @@ void kage_cgroup_kill(const struct kage_cgroup *cg)
         write_at(cg->fd, "cgroup.kill", "1"); /* since Linux 5.14; the helper kills the rest */
 }
 
+/* The kernel tells of events since the file was read by POLLPRI, which costs less than to read
+ * numbers that are nearly always zero. */
 bool kage_cgroup_out_of_memory(const struct kage_cgroup *cg)
 {
+    struct pollfd pfd = {.fd = cg->events_fd, .events = POLLPRI};
     char text[512];
     const char *at;
 
-    if (!cg->made || read_at(cg->fd, "memory.events", text, sizeof text) <= 0)
+    if (!cg->made || poll(&pfd, 1, 0) <= 0 ||
+        read_at(cg->fd, "memory.events", text, sizeof text) <= 0)
         return false;
     at = strstr(text, "\noom_kill ");
     return at && strtoull(at + strlen("\noom_kill "), NULL, 10) > 0;
@@ -149,6 +186,8 @@ void kage_cgroup_done(struct kage_guest *guest, struct kage_cgroup *cg)
     if (!cg->made)
         return;
     kage_closep(&cg->fd);
+    kage_closep(&cg->events_fd);
+    kage_closep(&cg->pids_fd);
     unlinkat(guest->cgroup_fd, cg->name, AT_REMOVEDIR);
-    *cg = (struct kage_cgroup){.fd = -1};
+    *cg = (struct kage_cgroup){.fd = -1, .events_fd = -1, .pids_fd = -1};
 }

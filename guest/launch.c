@@ -256,9 +256,9 @@ static int make_pipe(const struct start *s, int *ours, int *theirs, bool we_read
     return fcntl(*ours, F_SETFL, O_NONBLOCK | (we_read ? 0 : O_WRONLY));
 }
 
-static int make_pipes(const struct kage_msg *m, struct start *s, struct kage_launch *l)
+static int make_pipes(bool no_stdin, struct start *s, struct kage_launch *l)
 {
-    if (m->spawn.no_stdin) {
+    if (no_stdin) {
         if ((s->child_in = open("/dev/null", O_RDONLY | O_CLOEXEC)) < 0)
             return -1;
     } else if (make_pipe(s, &l->in_fd, &s->child_in, false) < 0) {
@@ -313,7 +313,7 @@ static int make_status(struct start *s, struct kage_launch *l, struct kage_refus
 static int make_streams(const struct kage_msg *m, struct start *s, struct kage_launch *l,
                         struct kage_refusal *why)
 {
-    if (m->spawn.pty ? make_pty(m, s, l) < 0 : make_pipes(m, s, l) < 0)
+    if (m->spawn.pty ? make_pty(m, s, l) < 0 : make_pipes(m->spawn.no_stdin, s, l) < 0)
         return kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make a %s for the command",
                            m->spawn.pty ? "terminal" : "pipe");
     return 0;
@@ -374,14 +374,18 @@ static uint64_t limit_of(int64_t value)
     return value == KAGE_UNSET ? 0 : (uint64_t)value;
 }
 
-/* To the sandbox that waits, if it is one for this command. */
+/* To the sandbox that waits, if it is one for this command; with the streams of *s if there are
+ * any. */
 static int hand_over(struct kage_guest *guest, const struct kage_msg *m, struct start *s,
                      struct kage_launch *l)
 {
+    const int streams[] = {s->child_in, s->child_out, s->child_err};
     struct kage_standby_order order = {
         .root = s->uid == 0,
         .net_fd = s->net_fd,
-        .streams = {s->child_in, s->child_out, s->child_err},
+        .streams = s->child_out >= 0 ? streams : NULL,
+        .uid = s->uid,
+        .gid = s->gid,
         .max_processes = limit_of(m->spawn.max_processes),
         .max_memory = limit_of(m->spawn.max_memory),
     };
@@ -401,6 +405,8 @@ static int hand_over(struct kage_guest *guest, const struct kage_msg *m, struct 
 static int launch(struct kage_guest *guest, const struct kage_msg *m, struct start *s,
                   struct kage_launch *l, struct kage_refusal *why)
 {
+    bool plain = m->spawn.no_stdin && !m->spawn.pty; /* a sandbox that waits has these streams */
+
     if (resolve_user(m, s, why) < 0 || resolve_profile(m, s, why) < 0)
         return -1;
     if (!*m->spawn.command)
@@ -410,12 +416,15 @@ static int launch(struct kage_guest *guest, const struct kage_msg *m, struct sta
     if (resolve_builtin(guest, m, s, why) < 0)
         return -1;
     resolve_network(guest, m, s);
-    if (make_streams(m, s, l, why) < 0)
+    if (!plain && make_streams(m, s, l, why) < 0)
         return -1;
     make_env(m, s);
     l->uid = s->uid;
+    l->confined = guest->owns_root && strcmp(s->profile, "none") != 0;
     if (hand_over(guest, m, s, l) == 0)
         return 0;
+    if (plain && make_streams(m, s, l, why) < 0)
+        return -1;
     if (make_status(s, l, why) < 0)
         return -1;
     if (kage_cgroup_make(guest, limit_of(m->spawn.max_processes), limit_of(m->spawn.max_memory),
@@ -442,12 +451,6 @@ int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct
     return 0;
 }
 
-static int open_null(int *fd)
-{
-    *fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return *fd < 0 ? -1 : 0;
-}
-
 static void make_waiting_argv(struct start *s)
 {
     struct strings *a = &s->argv;
@@ -462,8 +465,8 @@ static void make_waiting_argv(struct start *s)
     push_option(a, "--status-fd", kage_asprintf("%d", s->child_status));
 }
 
-int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, struct kage_launch *ret,
-                        struct kage_refusal *why)
+int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, uint64_t max_processes,
+                        struct kage_launch *ret, struct kage_refusal *why)
 {
     char *no_env[] = {NULL};
     struct start s = NO_START;
@@ -474,9 +477,9 @@ int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, struct 
     s.gid = root ? 0 : NOBODY;
     s.net_fd = net_fd;
     s.exec_fd = guest->builtin_fd; /* kept open for a command that is one of its applets */
-    if (open_null(&s.child_in) < 0 || open_null(&s.child_out) < 0 || open_null(&s.child_err) < 0)
-        kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot open /dev/null");
-    else if (kage_cgroup_make(guest, 0, 0, &l.cgroup) < 0)
+    if (make_pipes(true, &s, &l) < 0)
+        kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make pipes");
+    else if (kage_cgroup_make(guest, max_processes, 0, &l.cgroup) < 0)
         kage_refuse(why, KAGE_RPC_SPAWN, errno, "cannot make a cgroup");
     else
         r = make_status(&s, &l, why);

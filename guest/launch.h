@@ -19,13 +19,15 @@ struct kage_launch {
     int err_fd;    /* -1 with a pty */
     int slave_fd;  /* pty only: keeps the terminal alive until the command has it */
     struct kage_cgroup cgroup;
+    bool confined; /* nothing of the command can leave its cgroup: in a root of vmd's own it reaches
+                      no folder of cgroups, if it has a sandbox */
 };
 
 /* Resolves the user, builds environment and helper arguments, and starts sandbox-helper. */
 int kage_launch(struct kage_guest *guest, const struct kage_msg *request, struct kage_launch *ret,
                 struct kage_refusal *why);
 
-/* Starts a helper that waits for its command: see guest/standby.h, which is who calls this. Only
- * pid, status_fd and cgroup are set. */
-int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, struct kage_launch *ret,
-                        struct kage_refusal *why);
+/* Starts a helper that waits for its command: see guest/standby.h, which is who calls this. It has
+ * pipes for output and nothing to read. */
+int kage_launch_waiting(struct kage_guest *guest, bool root, int net_fd, uint64_t max_processes,
+                        struct kage_launch *ret, struct kage_refusal *why);

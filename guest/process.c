@@ -25,15 +25,23 @@
  * order: messages from its helper on the status socket, the end of the helper
  * itself (SIGCHLD), and the ends of its output streams.
  *
- *   WAITING --STARTED--> RUNNING --helper reaped--> DRAINING --streams ended--> gone
- *      \--SETUP_FAILED, EXEC_FAILED, or reaped without a word--> failed, then gone
+ *   WAITING --STARTED--> RUNNING --all dead, or reaped--> DRAINING --streams ended--> OVER
+ *      \--SETUP_FAILED, EXEC_FAILED, or reaped without a word--> FAILED
  *
- * The helper is reaped only after everything in its pid namespace is dead, so
- * from then on nobody writes: what a pipe still holds is the rest of the output,
+ * OVER and FAILED are gone for everybody else; what is left is to reap the helper.
+ *
+ * The helper says ENDED when the command is dead. If its cgroup has nobody else in it,
+ * all is; else the helper is told to end the rest, and says EXITED once it has. From
+ * then on nobody writes: what a pipe still holds is the rest of the output,
  * and an empty pipe is an ended one, even if a descriptor of it was passed to
- * some other command.
+ * some other command. The helper is let go only after that has been reported: for the
+ * first command of a machine its end takes ten milliseconds under emulation.
  */
-enum state { WAITING, RUNNING, DRAINING, FAILED };
+enum state { WAITING, RUNNING, DRAINING, OVER, FAILED };
+
+/* In the cgroup of a command that has ended, when it started nothing that lives: process 1 of its
+ * namespace, and itself, not reaped yet. */
+#define INIT_AND_COMMAND 2
 
 /* How long a helper that was told to end its command may take before it is killed itself. */
 #define KILL_GRACE_MS 3000
@@ -48,8 +56,10 @@ struct kage_process {
     pid_t pid;
     uid_t uid;
     bool detached, pty;
+    bool confined;     /* nothing of the command can leave its cgroup */
     bool parked;       /* nobody listens, and somebody will: nothing may be lost */
     size_t unreported; /* input consumed while it was parked */
+    bool dead;         /* the command and all that it started */
     bool reaped;
     bool have_status;
     int wait_status;
@@ -57,6 +67,7 @@ struct kage_process {
     int status_fd, slave_fd;
     struct kage_watch *status_watch;
     struct kage_timer *kill_timer, *adopted_timer;
+    struct kage_later bury;
     struct kage_output out, err;
     struct kage_input in;
     struct kage_cgroup cgroup;
@@ -76,6 +87,7 @@ static void process_free(struct kage_process *p)
     kage_output_done(&p->out);
     kage_output_done(&p->err);
     kage_input_done(&p->in);
+    kage_loop_not_later(p->guest->loop, &p->bury);
     kage_watch_free(p->status_watch);
     kage_timer_free(p->kill_timer);
     kage_timer_free(p->adopted_timer);
@@ -86,13 +98,14 @@ static void process_free(struct kage_process *p)
     free(p);
 }
 
-/* Frees the process when its last event is in and all its output has been handed over. */
+/* Reports the end when the command is dead and all its output has been handed over, and frees the
+ * process once its helper is gone, too. */
 static void finish(struct kage_process *p)
 {
     const struct kage_process_sink *sink = p->sink;
     int code = 128 + SIGKILL, sig = SIGKILL;
 
-    if (!p->reaped || p->out.fd >= 0 || p->err.fd >= 0 || p->parked)
+    if (!p->dead || p->out.fd >= 0 || p->err.fd >= 0 || p->parked)
         return;
     /* A helper that vanished did not finish its command: it, or all of it, was killed. */
     if (p->have_status && WIFEXITED(p->wait_status)) {
@@ -102,11 +115,14 @@ static void finish(struct kage_process *p)
         sig = WTERMSIG(p->wait_status);
         code = 128 + sig;
     }
-    if (sink && p->state == DRAINING) {
-        p->sink = NULL;
-        sink->exited(p, code, sig, kage_cgroup_out_of_memory(&p->cgroup), p->user);
+    p->sink = NULL;
+    if (p->state == DRAINING) {
+        p->state = OVER;
+        if (sink)
+            sink->exited(p, code, sig, kage_cgroup_out_of_memory(&p->cgroup), p->user);
     }
-    process_free(p);
+    if (p->reaped)
+        process_free(p);
 }
 
 static void fail(struct kage_process *p, int errnum, const char *what)
@@ -129,12 +145,21 @@ static void fail(struct kage_process *p, int errnum, const char *what)
 
 static void kill_tree(struct kage_process *p)
 {
-    if (p->reaped)
+    if (p->dead)
         return;
     /* The helper takes the end of this socket as the order to kill its pid namespace, waits until
      * it is empty, and only then ends; see common/proto/sandbox.h. */
     if (p->status_fd >= 0)
         shutdown(p->status_fd, SHUT_WR);
+    kage_timer_set(p->kill_timer, KILL_GRACE_MS);
+}
+
+/* Behind the report of the command's end, which leaves in the same turn of the loop. */
+static void on_bury(void *user)
+{
+    struct kage_process *p = user;
+
+    shutdown(p->status_fd, SHUT_WR);
     kage_timer_set(p->kill_timer, KILL_GRACE_MS);
 }
 
@@ -182,7 +207,7 @@ static void on_consumed(struct kage_input *in, size_t bytes, void *user)
         p->sink->consumed(p, bytes, p->user);
 }
 
-/* finish() frees p at the end of a stream; with both streams at hand only the last one does. */
+/* finish() may free p at the end of a stream; with both streams at hand only the last one does. */
 static void resume_output(struct kage_process *p)
 {
     bool two = p->err.fd >= 0;
@@ -209,13 +234,26 @@ static void on_adopted(void *user)
     p->unreported = 0;
     if (unreported && p->sink)
         p->sink->consumed(p, unreported, p->user);
-    if (p->reaped && p->out.fd < 0 && p->err.fd < 0)
+    if (p->dead && p->out.fd < 0 && p->err.fd < 0)
         finish(p);
     else
         resume_output(p);
 }
 
 /* ---- the helper ---- */
+
+/* May free p if its helper has been reaped. */
+static void on_dead(struct kage_process *p)
+{
+    p->dead = true;
+    if (p->state == RUNNING)
+        p->state = DRAINING;
+    p->out.orphan = p->err.orphan = true;
+    if (p->out.fd < 0 && p->err.fd < 0)
+        finish(p);
+    else
+        resume_output(p);
+}
 
 static void on_started(struct kage_process *p)
 {
@@ -230,6 +268,21 @@ static void on_started(struct kage_process *p)
         kage_watch_set(p->err.watch, EPOLLIN);
     if (p->sink)
         p->sink->started(p, p->user);
+}
+
+static void on_all_dead(struct kage_process *p)
+{
+    if (p->state == RUNNING)
+        on_dead(p);
+    kage_loop_later(p->guest->loop, &p->bury);
+}
+
+static void end_rest(struct kage_process *p)
+{
+    struct kage_sandbox_msg m = {.kind = KAGE_SANDBOX_REST};
+
+    if (send(p->status_fd, &m, sizeof m, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        kill_tree(p);
 }
 
 static void on_helper_message(struct kage_process *p, struct kage_sandbox_msg *m)
@@ -255,9 +308,16 @@ static void on_helper_message(struct kage_process *p, struct kage_sandbox_msg *m
             fail(p, m->value, what);
         }
         break;
-    case KAGE_SANDBOX_EXITED:
+    case KAGE_SANDBOX_ENDED:
         p->have_status = true;
         p->wait_status = m->value;
+        if (p->confined && kage_cgroup_processes(&p->cgroup) == INIT_AND_COMMAND)
+            on_all_dead(p);
+        else
+            end_rest(p);
+        break;
+    case KAGE_SANDBOX_EXITED:
+        on_all_dead(p);
         break;
     default:
         break;
@@ -308,25 +368,14 @@ bool kage_process_reaped(struct kage_guest *guest, pid_t pid, int status)
                                    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         fail(p, 0, what);
     }
-    if (p->state == RUNNING)
-        p->state = DRAINING;
-    p->out.orphan = p->err.orphan = true;
-    if (p->out.fd < 0 && p->err.fd < 0)
-        finish(p);
+    if (p->state == OVER)
+        process_free(p);
     else
-        resume_output(p);
+        on_dead(p);
     return true;
 }
 
 /* ---- starting ---- */
-
-static int take_fd(int *fd)
-{
-    int taken = *fd;
-
-    *fd = -1;
-    return taken;
-}
 
 static int watch(struct kage_process *p, struct kage_launch *l, bool text, struct kage_error *err)
 {
@@ -344,11 +393,11 @@ static int watch(struct kage_process *p, struct kage_launch *l, bool text, struc
         kage_timer_new(loop, on_kill_timer, p, &p->kill_timer, err) < 0 ||
         kage_timer_new(loop, on_adopted, p, &p->adopted_timer, err) < 0)
         return -1;
-    if (kage_output_open(&p->out, loop, take_fd(&l->out_fd), err) < 0)
+    if (kage_output_open(&p->out, loop, kage_take_fd(&l->out_fd), err) < 0)
         return -1;
-    if (l->err_fd >= 0 && kage_output_open(&p->err, loop, take_fd(&l->err_fd), err) < 0)
+    if (l->err_fd >= 0 && kage_output_open(&p->err, loop, kage_take_fd(&l->err_fd), err) < 0)
         return -1;
-    return l->in_fd < 0 ? 0 : kage_input_open(&p->in, loop, take_fd(&l->in_fd), err);
+    return l->in_fd < 0 ? 0 : kage_input_open(&p->in, loop, kage_take_fd(&l->in_fd), err);
 }
 
 int kage_process_spawn(struct kage_guest *guest, const struct kage_msg *request,
@@ -370,11 +419,13 @@ int kage_process_spawn(struct kage_guest *guest, const struct kage_msg *request,
                                .uid = l.uid,
                                .detached = request->spawn.detach,
                                .pty = request->spawn.pty,
+                               .confined = l.confined,
                                .status_fd = l.status_fd,
                                .slave_fd = l.slave_fd,
                                .cgroup = l.cgroup,
                                .sink = sink,
                                .user = user};
+    p->bury = (struct kage_later){.fn = on_bury, .user = p};
     snprintf(p->handle, sizeof p->handle, "p%llu", ++guest->last_handle);
     guest->processes = p;
     if (watch(p, &l, text, &err) < 0) {
@@ -565,6 +616,14 @@ int kage_processes_adopt(struct kage_guest *guest, const struct kage_process_sin
         kage_timer_set(p->adopted_timer, 1);
     }
     return 0;
+}
+
+bool kage_processes_alive(const struct kage_guest *guest)
+{
+    for (const struct kage_process *p = guest->processes; p; p = p->next)
+        if (!p->dead)
+            return true;
+    return false;
 }
 
 void kage_processes_kill_uid(struct kage_guest *guest, uid_t uid)

@@ -40,7 +40,7 @@ bool kage_process_was(const struct kage_guest *guest, const char *handle);
 int64_t kage_process_id(const struct kage_process *p);
 pid_t kage_process_pid(const struct kage_process *p);
 const char *kage_process_handle(const struct kage_process *p);
-bool kage_process_running(const struct kage_process *p); /* started and not yet exited */
+bool kage_process_running(const struct kage_process *p); /* started, its end not yet reported */
 
 /* Queues bytes for standard input. Refused when more than KAGE_STDIN_WINDOW would wait. */
 int kage_process_write(struct kage_process *p, const char *data, size_t len,
@@ -62,6 +62,8 @@ int kage_processes_park(struct kage_guest *guest, void *user, struct kage_refusa
  * connection itself has given to another. Nothing is reported from inside this call. */
 int kage_processes_adopt(struct kage_guest *guest, const struct kage_process_sink *sink, void *user,
                          bool text, struct kage_refusal *why);
+/* Whether any command still runs, or what it has started. */
+bool kage_processes_alive(const struct kage_guest *guest);
 void kage_processes_kill_uid(struct kage_guest *guest, uid_t uid);
 void kage_processes_kill_all(struct kage_guest *guest);
 

@@ -30,6 +30,7 @@ int kage_reap_start(struct kage_guest *guest, struct kage_error *err)
 {
     sigset_t set;
 
+    signal(SIGCHLD, SIG_DFL); /* ignored, it would take the ends of processes away */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     if (!guest->machine) {

@@ -480,7 +480,8 @@ static void do_adopt(struct kage_client *c, const struct kage_msg *m)
 static void do_prepare(struct kage_client *c, const struct kage_msg *m)
 {
     struct kage_refusal why = {0};
-    int r = kage_standby_make(c->guest, &why);
+    int64_t max = m->prepare.max_processes;
+    int r = kage_standby_make(c->guest, max == KAGE_UNSET ? 0 : (uint64_t)max, &why);
 
     reply(c, m->id, r, &why);
 }

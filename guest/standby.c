@@ -15,7 +15,9 @@
 #include "common/proto/sandbox.h"
 #include "guest/guest.h"
 #include "guest/launch.h"
+#include "guest/process.h"
 #include "guest/refusal.h"
+#include "guest/users.h"
 
 /* Nothing else is done meanwhile; it takes some milliseconds in an emulated machine. */
 #define READY_WAIT_MS 10000
@@ -23,6 +25,8 @@
 static void forget(struct kage_guest *guest, struct kage_standby *s)
 {
     kage_closep(&s->status_fd);
+    kage_closep(&s->out_fd);
+    kage_closep(&s->err_fd);
     kage_cgroup_done(guest, &s->cgroup);
     *s = (struct kage_standby){0};
 }
@@ -69,7 +73,8 @@ static int await_ready(const struct kage_standby *s, struct kage_refusal *why)
     return 0;
 }
 
-static int make_one(struct kage_guest *guest, bool root, struct kage_refusal *why)
+static int make_one(struct kage_guest *guest, bool root, uint64_t max_processes,
+                    struct kage_refusal *why)
 {
     struct kage_standby *s = &guest->standby[root];
     struct kage_launch l;
@@ -78,10 +83,12 @@ static int make_one(struct kage_guest *guest, bool root, struct kage_refusal *wh
         return 0;
     /* Where there is a way out, that is what the network was asked for. */
     s->net_fd = guest->open_net_fd >= 0 ? guest->open_net_fd : guest->quiet_net_fd;
-    if (kage_launch_waiting(guest, root, s->net_fd, &l, why) < 0)
+    if (kage_launch_waiting(guest, root, s->net_fd, max_processes, &l, why) < 0)
         return -1;
     s->pid = l.pid;
     s->status_fd = l.status_fd;
+    s->out_fd = l.out_fd;
+    s->err_fd = l.err_fd;
     s->cgroup = l.cgroup;
     if (await_ready(s, why) < 0) {
         standby_done(guest, s);
@@ -90,12 +97,16 @@ static int make_one(struct kage_guest *guest, bool root, struct kage_refusal *wh
     return 0;
 }
 
-int kage_standby_make(struct kage_guest *guest, struct kage_refusal *why)
+int kage_standby_make(struct kage_guest *guest, uint64_t max_processes, struct kage_refusal *why)
 {
+    uint64_t limit = guest->limit_processes ? max_processes : 0;
+
+    if (!kage_processes_alive(guest))
+        kage_users_remember();
     if (guest->quiet_net_fd < 0)
         return kage_refuse(why, KAGE_RPC_SPAWN, 0, "there is no network namespace to share");
     for (int kind = 0; kind < KAGE_STANDBY_KINDS; kind++)
-        if (make_one(guest, kind == KAGE_STANDBY_ROOT, why) < 0)
+        if (make_one(guest, kind == KAGE_STANDBY_ROOT, limit, why) < 0)
             return -1;
     return 0;
 }
@@ -114,20 +125,27 @@ static int send_order(int fd, const struct kage_standby_order *order)
 {
     struct kage_sandbox_order head = {.kind = KAGE_SANDBOX_ORDER};
     struct kage_buf strings = {0};
-    char control[CMSG_SPACE(sizeof order->streams)] __attribute__((aligned(sizeof(size_t)))) = {0};
+    const size_t fds = 3 * sizeof *order->streams;
+    char control[CMSG_SPACE(3 * sizeof *order->streams)]
+        __attribute__((aligned(sizeof(size_t)))) = {0};
     struct iovec iov[2] = {{&head, sizeof head}};
-    struct msghdr msg = {
-        .msg_iov = iov, .msg_iovlen = 2, .msg_control = control, .msg_controllen = sizeof control};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
     ssize_t n = -1;
 
     head.argc = add_strings(&strings, order->argv);
     head.envc = add_strings(&strings, order->env);
     iov[1] = (struct iovec){strings.data, strings.len};
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof order->streams);
-    memcpy(CMSG_DATA(c), order->streams, sizeof order->streams);
+    if (order->streams) {
+        struct cmsghdr *c;
+
+        msg.msg_control = control;
+        msg.msg_controllen = sizeof control;
+        c = CMSG_FIRSTHDR(&msg);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(fds);
+        memcpy(CMSG_DATA(c), order->streams, fds);
+    }
     if (strings.len <= KAGE_SANDBOX_ORDER_BYTES &&
         head.argc + head.envc <= KAGE_SANDBOX_ORDER_STRINGS)
         n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -135,21 +153,40 @@ static int send_order(int fd, const struct kage_standby_order *order)
     return n < 0 ? -1 : 0;
 }
 
+/* A program that reopens /dev/stdout needs the pipe to belong to its user. */
+static int give_pipes(const struct kage_standby *s, const struct kage_standby_order *order)
+{
+    if (order->streams || order->root)
+        return 0;
+    return fchown(s->out_fd, order->uid, order->gid) < 0 ||
+                   fchown(s->err_fd, order->uid, order->gid) < 0
+               ? -1
+               : 0;
+}
+
 int kage_standby_order(struct kage_guest *guest, const struct kage_standby_order *order,
                        struct kage_launch *ret)
 {
     struct kage_standby *s = &guest->standby[order->root];
 
-    if (!s->pid || s->net_fd != order->net_fd)
+    if (!s->pid || s->net_fd != order->net_fd ||
+        (order->max_processes && !guest->limit_processes) ||
+        (order->max_memory && !guest->limit_memory))
         return -1;
     if (kage_cgroup_limit(guest, &s->cgroup, order->max_processes, order->max_memory) < 0 ||
-        send_order(s->status_fd, order) < 0) {
+        give_pipes(s, order) < 0 || send_order(s->status_fd, order) < 0) {
         standby_done(guest, s);
         return -1;
     }
     ret->pid = s->pid;
     ret->status_fd = s->status_fd;
     ret->cgroup = s->cgroup;
+    if (!order->streams) {
+        ret->out_fd = kage_take_fd(&s->out_fd);
+        ret->err_fd = kage_take_fd(&s->err_fd);
+    }
+    kage_closep(&s->out_fd);
+    kage_closep(&s->err_fd);
     *s = (struct kage_standby){0};
     return 0;
 }

@@ -17,9 +17,9 @@ struct kage_refusal;
  * most: root's is another one than everybody else's.
  */
 struct kage_standby {
-    pid_t pid; /* 0: there is none */
-    int status_fd;
-    int net_fd; /* the network it has joined; borrowed */
+    pid_t pid;                     /* 0: there is none */
+    int status_fd, out_fd, err_fd; /* as in struct kage_launch */
+    int net_fd;                    /* the network it has joined; borrowed */
     struct kage_cgroup cgroup;
 };
 
@@ -30,15 +30,20 @@ struct kage_standby_order {
     bool root;
     int net_fd;
     char *const *argv, *const *env; /* as sandbox-helper takes them; NULL-terminated */
-    int streams[3];                 /* standard input, output and error */
+    /* Standard input, output and error; NULL: those that it has, an empty input and two pipes. */
+    const int *streams;
+    uid_t uid; /* whom its pipes shall belong to */
+    gid_t gid;
     uint64_t max_processes, max_memory;
 };
 
-/* Makes those that are not there, and waits until they are ready. */
-int kage_standby_make(struct kage_guest *guest, struct kage_refusal *why);
+/* Makes those that are not there, and waits until they are ready. Where that can be done, they have
+ * a limit of max_processes already; 0: none. */
+int kage_standby_make(struct kage_guest *guest, uint64_t max_processes, struct kage_refusal *why);
 
-/* Gives one the command. Returns 0 with pid, status_fd and cgroup of *ret set; -1 when there is
- * none that can take it, and the command is to be started as usual. */
+/* Gives one the command. Returns 0 with pid, status_fd, cgroup and, if they were its own, the
+ * streams of *ret set; -1 when there is none that can take it, and the command is to be started as
+ * usual. */
 int kage_standby_order(struct kage_guest *guest, const struct kage_standby_order *order,
                        struct kage_launch *ret);
 

@@ -20,6 +20,10 @@ struct kage_user {
  * into vmd. Returns false when there is no such user. root is always there. */
 bool kage_user_by_name(const char *name, struct kage_user *ret);
 bool kage_user_by_uid(uid_t uid, struct kage_user *ret);
+/* Keeps the files of users and groups at hand, as they are while no command runs. They are read
+ * again once they have changed. */
+void kage_users_remember(void);
+
 void kage_user_done(struct kage_user *user);
 
 /* The groups that list the user as a member in /etc/group, without `primary`. */

@@ -9,10 +9,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -48,10 +50,8 @@ static int reset_signals(struct kage_failure *f)
     return 0;
 }
 
-static int enter_session(bool tty, struct kage_failure *f)
+static int take_terminal(bool tty, struct kage_failure *f)
 {
-    if (setsid() < 0)
-        return kage_failure_set(f, errno, "start a session");
     if (tty && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
         return kage_failure_set(f, errno, "make standard input the controlling terminal");
     return 0;
@@ -77,17 +77,32 @@ static int install_filter(const struct kage_sandbox_options *o, struct kage_fail
 }
 
 /* All that does not depend on the command. The filter comes last, but when the command is not known
- * yet: the default profile lets through what is still to be done then. */
+ * yet: the default profile lets through what is still to be done then. Of a sandbox that waits, it
+ * is known whether it is root's; root's has root's rights from the start. */
 static int prepare_early(const struct kage_sandbox_options *o, struct kage_failure *f)
 {
     if (reset_signals(f) < 0 || kage_limits_set(f) < 0 || kage_privileges_bound(o, f) < 0)
         return -1;
+    if (setsid() < 0)
+        return kage_failure_set(f, errno, "start a session");
+    if (o->wait && o->uid == 0 && kage_privileges_drop(o, f) < 0)
+        return -1;
     return o->wait ? install_filter(o, f) : 0;
 }
 
-static int prepare(const struct kage_sandbox_options *o, struct kage_failure *f)
+/* Whether the one that waited has the rights already that the command is to have. */
+static bool has_rights(const struct kage_sandbox_options *made,
+                       const struct kage_sandbox_options *o)
 {
-    if (enter_session(o->tty, f) < 0 || kage_privileges_drop(o, f) < 0)
+    return made->wait && made->uid == 0 && o->uid == 0 && o->gid == made->gid &&
+           o->group_count == 0 && made->group_count == 0;
+}
+
+/* `made` is what the sandbox was made by; it may be *o. */
+static int prepare(const struct kage_sandbox_options *made, const struct kage_sandbox_options *o,
+                   struct kage_failure *f)
+{
+    if (take_terminal(o->tty, f) < 0 || (!has_rights(made, o) && kage_privileges_drop(o, f) < 0))
         return -1;
     if (close_all_but(o->exec_fd) < 0)
         return kage_failure_set(f, errno, "close inherited descriptors");
@@ -95,6 +110,14 @@ static int prepare(const struct kage_sandbox_options *o, struct kage_failure *f)
     if (chdir(o->cwd) < 0)
         return kage_failure_set(f, errno, "enter the working directory");
     return 0;
+}
+
+/* The kernel makes a whole address space before it finds that there is no such file. */
+static bool is_missing(const char *file)
+{
+    struct stat st;
+    return syscall(SYS_newfstatat, AT_FDCWD, file, &st, 0) < 0 &&
+           (errno == ENOENT || errno == ENOTDIR);
 }
 
 /* As execvp(), but with a safe default path, and a file that is no program is an
@@ -122,7 +145,10 @@ static int search_and_exec(char **argv)
             if (dir > 0) /* an empty entry means the working directory */
                 file[dir++] = '/';
             memcpy(file + dir, name, len + 1);
-            execve(file, argv, environ);
+            if (is_missing(file))
+                errno = ENOENT;
+            else
+                execve(file, argv, environ);
             if (errno == EACCES)
                 result = EACCES; /* keep looking, but remember */
             else if (errno != ENOENT && errno != ENOTDIR)
@@ -152,7 +178,7 @@ static _Noreturn void command_main(struct start *start)
         o = &ordered;
     }
     if (r == 0)
-        r = prepare(o, &start->failure);
+        r = prepare(start->o, o, &start->failure);
     if (r == 0 && !start->o->wait)
         r = install_filter(o, &start->failure);
     if (r == 0)

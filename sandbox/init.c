@@ -10,10 +10,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,48 +48,56 @@ static int finish_namespaces(const struct kage_sandbox_options *o, struct kage_f
     return kage_mounts_setup(o, f);
 }
 
-/* Interrupts ppoll(); the work is done outside. */
-static void on_child(int sig)
-{
-}
-
+/* By a descriptor: a signal's handler would cost the first command of a machine a thousand
+ * instructions more, for its frame. Returns it, or -1. */
 static int watch_children(struct kage_failure *f)
 {
-    struct sigaction action = {.sa_handler = on_child};
     sigset_t set;
+    int fd;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || sigaction(SIGCHLD, &action, NULL) < 0)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
+        (fd = (int)syscall(SYS_signalfd4, -1, &set, sizeof(uint64_t), SFD_CLOEXEC | SFD_NONBLOCK)) <
+            0)
         return kage_failure_set(f, errno, "watch child processes");
-    return 0;
+    return fd;
 }
 
 /* Init must not keep the command's pipes open: whoever is at their other end
- * waits for the end of file. */
-static void close_all_but(int fd)
+ * waits for the end of file. Either descriptor may be -1. */
+static void close_all_but(int a, int b)
 {
-    if (fd < 0) {
-        close_range(0, ~0U, 0);
-        return;
-    }
-    close_range(0, (unsigned)fd - 1, 0);
-    close_range((unsigned)fd + 1, ~0U, 0);
+    int low = a < b ? a : b, high = a < b ? b : a;
+    if (low > 0)
+        close_range(0, (unsigned)low - 1, 0);
+    if (high > low + 1)
+        close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+    close_range((unsigned)high + 1, ~0U, 0);
 }
 
-/* Reaps everything that has ended. True once that includes the command. */
-static bool reap(pid_t command, int *ret_status)
+/* Whether the command has ended, which is then left to be reaped: taking a process apart costs the
+ * first command of a machine five thousand instructions, and nobody has to wait for that. Every
+ * other child that has ended is reaped. Returns 1, 0, or -1 when there is nobody to wait for. */
+static int has_ended(pid_t command, int *ret_status)
 {
-    bool ended = false;
+    siginfo_t info;
     for (;;) {
-        int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
-        if (pid <= 0)
-            return ended;
-        if (pid == command) {
-            *ret_status = status;
-            ended = true;
+        info.si_pid = 0;
+        if (syscall(SYS_waitid, P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT, NULL) < 0) {
+            if (errno != EINTR)
+                return -1;
+            continue;
         }
+        if (info.si_pid == 0)
+            return 0;
+        if (info.si_pid == command)
+            break;
+        waitpid(info.si_pid, NULL, WNOHANG);
     }
+    *ret_status = info.si_code == CLD_EXITED   ? info.si_status << 8
+                  : info.si_code == CLD_DUMPED ? info.si_status | WCOREFLAG
+                                               : info.si_status;
+    return 1;
 }
 
 /* Takes one request from vmd. False when there will be no more: vmd is gone, or
@@ -105,18 +116,24 @@ static bool take_request(int status_fd, pid_t command)
 }
 
 /* Waits for the command's end. False if vmd's end came first. */
-static bool attend(int status_fd, pid_t command, int *ret_status)
+static bool attend(int status_fd, int child_fd, pid_t command, int *ret_status)
 {
     /* A negative descriptor is one that poll ignores. */
-    struct pollfd pfd = {.fd = status_fd, .events = POLLIN};
-    sigset_t none;
-    sigemptyset(&none);
-    while (!reap(command, ret_status)) {
-        int n = ppoll(&pfd, 1, NULL, &none);
-        if (n > 0 && !take_request(status_fd, command))
+    struct pollfd fds[] = {{.fd = status_fd, .events = POLLIN}, {.fd = child_fd, .events = POLLIN}};
+    int ended;
+    while ((ended = has_ended(command, ret_status)) == 0) {
+        struct signalfd_siginfo info;
+        if (ppoll(fds, 2, NULL, NULL) < 0)
+            continue;
+        if (fds[0].revents && !take_request(status_fd, command))
+            return false;
+        /* Only now: the signal that tells of the command's own end need not be taken. */
+        if (!fds[1].revents || (ended = has_ended(command, ret_status)) != 0)
+            continue;
+        if (read(child_fd, &info, sizeof info) < 0 && errno != EAGAIN)
             return false;
     }
-    return true;
+    return ended > 0;
 }
 
 /* Ends what the command left behind. Every process of the namespace is init's
@@ -130,24 +147,44 @@ static void end_rest(void)
     }
 }
 
+/* Tells vmd, and waits for its word. False when that is to leave. */
+static bool is_to_go_on(int status_fd, enum kage_sandbox_msg_kind kind, int value)
+{
+    struct kage_sandbox_msg msg;
+    ssize_t n;
+    if (status_fd < 0)
+        return true;
+    kage_report(status_fd, kind, value, NULL);
+    do
+        n = recv(status_fd, &msg, sizeof msg, 0);
+    while ((n > 0 && !(n == sizeof msg && msg.kind == KAGE_SANDBOX_REST)) ||
+           (n < 0 && errno == EINTR));
+    return n > 0;
+}
+
 int kage_init_run(const struct kage_sandbox_options *o)
 {
     struct kage_failure failure = {0};
     int exec_errno = 0;
     int status = 0;
+    int child_fd = -1;
     pid_t command = -1;
-    if (finish_namespaces(o, &failure) == 0 && watch_children(&failure) == 0)
+    if (finish_namespaces(o, &failure) == 0 && (child_fd = watch_children(&failure)) >= 0)
         command = kage_command_start(o, &exec_errno, &failure);
     if (command < 0 && exec_errno != 0)
         return kage_report_exec_failed(o->status_fd, exec_errno, o->argv[0]);
     if (command < 0)
         return kage_report_setup_failed(o->status_fd, &failure);
     kage_report(o->status_fd, KAGE_SANDBOX_STARTED, 0, NULL);
-    close_all_but(o->status_fd);
+    close_all_but(o->status_fd, child_fd);
     /* Returning is enough when vmd is gone: the kernel kills the namespace. */
-    if (!attend(o->status_fd, command, &status))
+    if (!attend(o->status_fd, child_fd, command, &status))
         return KAGE_EXIT_SETUP;
+    /* vmd has seen that nobody is left, or wants no more; whoever is left all the same ends with
+     * the namespace, and that with init. */
+    if (!is_to_go_on(o->status_fd, KAGE_SANDBOX_ENDED, status))
+        return kage_exit_code(status);
     end_rest();
-    kage_report(o->status_fd, KAGE_SANDBOX_EXITED, status, NULL);
+    is_to_go_on(o->status_fd, KAGE_SANDBOX_EXITED, 0);
     return kage_exit_code(status);
 }

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,7 +61,14 @@ int kage_sandbox_run(const struct kage_sandbox_options *o)
 {
     struct kage_failure failure = {0};
     int status = 0;
+    /* The kernel's struct sigaction: SIG_DFL, no flags, no restorer, an empty mask. */
+    static const unsigned long action[4];
     pid_t init;
+    /* Children of who ignores SIGCHLD cannot be waited for, and that is inherited. */
+    if (syscall(SYS_rt_sigaction, SIGCHLD, action, NULL, sizeof(uint64_t)) < 0) {
+        kage_failure_set(&failure, errno, "be told of the ends of processes");
+        return kage_report_setup_failed(o->status_fd, &failure);
+    }
     /* Init inherits it: no ptrace, no /proc/1/mem, not even for the same user. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         kage_failure_set(&failure, errno, "become unreadable");

@@ -17,12 +17,15 @@ static struct {
 } received;
 static char *words[KAGE_SANDBOX_ORDER_STRINGS + 2]; /* two lists, each with its NULL */
 
+/* An order without streams is for those that the helper was started with. */
 static int connect_streams(const struct msghdr *msg)
 {
     const struct cmsghdr *c = CMSG_FIRSTHDR(msg);
     int fds[STREAMS];
 
-    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
+    if (!c)
+        return 0;
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
         c->cmsg_len != CMSG_LEN(sizeof fds)) {
         errno = EPROTO;
         return -1;

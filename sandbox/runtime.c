@@ -85,13 +85,6 @@ static long call(long nr, long a, long b, long c, long d, long e, long f)
                      : "rcx", "r11", "memory");
     return result;
 }
-
-/* The kernel does not return from a signal handler by itself here. */
-void kage_runtime_restore(void);
-__asm__("kage_runtime_restore:\n"
-        "    mov $15, %eax\n" /* SYS_rt_sigreturn */
-        "    syscall\n");
-enum { RESTORER_FLAG = 0x04000000 }; /* SA_RESTORER, asm/signal.h */
 #elif defined(__aarch64__)
 __asm__(".globl _start\n"
         "_start:\n"
@@ -122,10 +115,6 @@ static long call(long nr, long a, long b, long c, long d, long e, long f)
                      : "memory");
     return x0;
 }
-
-/* Signal handlers return through the vDSO. */
-#define kage_runtime_restore NULL
-enum { RESTORER_FLAG = 0 };
 #endif
 
 /* The stack holds argc, argv, NULL, environment, NULL, auxiliary vector. */
@@ -333,20 +322,6 @@ int sigprocmask(int how, const sigset_t *set, sigset_t *old)
     return (int)CALL(SYS_rt_sigprocmask, how, set, old, KERNEL_SIGSET_SIZE, 0, 0);
 }
 
-int sigaction(int sig, const struct sigaction *action, struct sigaction *old)
-{
-    struct {
-        void (*handler)(int);
-        unsigned long flags;
-        void (*restorer)(void);
-        unsigned long mask;
-    } kernel = {action->sa_handler, (unsigned long)action->sa_flags | RESTORER_FLAG,
-                kage_runtime_restore, action->sa_mask.__val[0]};
-    if (old)
-        return (int)checked(-EINVAL); /* nobody here asks for it */
-    return (int)CALL(SYS_rt_sigaction, sig, &kernel, NULL, KERNEL_SIGSET_SIZE, 0, 0);
-}
-
 int socket(int family, int type, int protocol)
 {
     return (int)CALL(SYS_socket, family, type, protocol, 0, 0, 0);
@@ -360,6 +335,11 @@ mode_t umask(mode_t mask)
 int unshare(int flags)
 {
     return (int)CALL(SYS_unshare, flags, 0, 0, 0, 0, 0);
+}
+
+ssize_t read(int fd, void *data, size_t size)
+{
+    return CALL(SYS_read, fd, data, size, 0, 0, 0);
 }
 
 pid_t waitpid(pid_t pid, int *status, int options)

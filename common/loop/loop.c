@@ -43,6 +43,7 @@ struct kage_loop {
     struct kage_watch *dead_watches;
     struct kage_timer *timers; /* every live timer, unordered: a process has a dozen */
     struct kage_timer *dead_timers;
+    struct kage_later *later, **last_later; /* in the order in which they were asked for */
     kage_signal_fn on_signal;
     void *signal_user;
     int (*driver)(void *user);
@@ -212,12 +213,49 @@ int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_f
                           err);
 }
 
+/* ---- before waiting ---- */
+
+void kage_loop_later(struct kage_loop *loop, struct kage_later *later)
+{
+    if (later->due)
+        return;
+    later->due = true;
+    later->next = NULL;
+    *loop->last_later = later;
+    loop->last_later = &later->next;
+}
+
+void kage_loop_not_later(struct kage_loop *loop, struct kage_later *later)
+{
+    struct kage_later **at = &loop->later;
+
+    if (!later->due)
+        return;
+    while (*at != later)
+        at = &(*at)->next;
+    *at = later->next;
+    if (!*at)
+        loop->last_later = at;
+    later->due = false;
+}
+
+static void do_what_is_due(struct kage_loop *loop)
+{
+    while (loop->later && !loop->quit) {
+        struct kage_later *later = loop->later;
+
+        kage_loop_not_later(loop, later);
+        later->fn(later->user);
+    }
+}
+
 /* ---- the loop ---- */
 
 int kage_loop_new(struct kage_loop **ret, struct kage_error *err)
 {
     struct kage_loop *loop = kage_alloc(sizeof *loop);
 
+    loop->last_later = &loop->later;
     loop->signal_fd = -1;
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -303,8 +341,12 @@ int kage_loop_run(struct kage_loop *loop, struct kage_error *err)
 {
     loop->quit = false;
     while (!loop->quit) {
-        int r = loop->driver ? loop->driver(loop->driver_user) : dispatch(loop, -1);
+        int r;
 
+        do_what_is_due(loop);
+        if (loop->quit)
+            break;
+        r = loop->driver ? loop->driver(loop->driver_user) : dispatch(loop, -1);
         if (r < 0)
             return kage_error_errno(err, KAGE_CLASS_INTERNAL, errno, "the event loop failed");
     }

@@ -41,6 +41,19 @@ int kage_timer_new(struct kage_loop *loop, kage_timer_fn fn, void *user, struct 
 void kage_timer_set(struct kage_timer *timer, uint64_t delay_ms);
 void kage_timer_free(struct kage_timer *timer);
 
+/* Something to be done once before the loop waits next, however often it is asked for until then;
+ * what was asked for first comes first. The caller's; fn and user are set by it, the rest is the
+ * loop's. */
+struct kage_later {
+    void (*fn)(void *user);
+    void *user;
+    struct kage_later *next;
+    bool due;
+};
+
+void kage_loop_later(struct kage_loop *loop, struct kage_later *later);
+void kage_loop_not_later(struct kage_loop *loop, struct kage_later *later);
+
 /* Blocks the signals in `set` for the process and delivers them here instead (signalfd). Children
  * must unblock them before exec. One handler per loop; the mask is as before once it is freed. */
 int kage_loop_signals(struct kage_loop *loop, const sigset_t *set, kage_signal_fn fn, void *user,

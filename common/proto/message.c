@@ -133,6 +133,8 @@ static const struct field probe_fields[] = {INT("port", probe.port, 0, 1, 65535)
                                             STR("path", probe.path, 0),
                                             BOOL("network", probe.network, 0),
                                             {0}};
+static const struct field prepare_fields[] = {
+    INT("max_processes", prepare.max_processes, 0, 1, 4194304), {0}};
 static const struct field spawned_fields[] = {
     INT("pid", spawned.pid, REQUIRED, 1, 4194304),
     STR("handle", spawned.handle, REQUIRED),
@@ -201,7 +203,7 @@ static const struct field *const fields_of[256] = {
     [KAGE_MSG_PROBE] = probe_fields,
     [KAGE_MSG_PARK] = no_fields,
     [KAGE_MSG_ADOPT] = no_fields,
-    [KAGE_MSG_PREPARE] = no_fields,
+    [KAGE_MSG_PREPARE] = prepare_fields,
     [KAGE_MSG_SPAWNED] = spawned_fields,
     [KAGE_MSG_STDOUT] = output_fields,
     [KAGE_MSG_STDERR] = output_fields,

@@ -122,6 +122,9 @@ struct kage_msg {
             bool network; /* the port is looked for where commands with network are */
         } probe;
         struct {
+            int64_t max_processes;
+        } prepare;
+        struct {
             int64_t pid;
             char *handle;
             int64_t asked_us, started_us; /* extension, see docs/protocol.md: times */

@@ -137,6 +137,24 @@ class Commands(VmdTestCase):
             self.assertIn(b"x y\n/tmp\ntyped", said[0])
             self.assertEqual(said[0], said[1])
 
+    async def test_prepared_sandboxes_with_the_streams_they_have(self):
+        c = await self.connect(hello=["raw"])
+        await self.assert_error(c, INVALID_PARAMS, PREPARE, {"max_processes": 0})
+        report = ["sh", "-c", "cat; id; grep -E 'Cap|Seccomp|NoNew|Groups|NSsid' /proc/self/status; ls /proc/self/fd; "
+                              "ulimit -n; cat /proc/self/oom_score_adj; echo reopened >/dev/stdout; echo err >/dev/stderr"]
+        for who in ({}, {"uid": 0, "gid": 1000}, {"uid": 0, "groups": [4]}, {"uid": 1000}):
+            said = []
+            self.assertEqual((await c.request(PREPARE, {"max_processes": 100}))[0], OK)
+            waiting = self.vmd.children()
+            for first in (True, False):
+                spawned = await c.spawn(*report, no_stdin=True, **who)
+                self.assertEqual(spawned["pid"] in waiting, first)
+                done = await c.finish(spawned["id"])
+                self.assertEqual((done.code, done.stderr), (0, b"err\n"))
+                said.append(done.stdout)
+            self.assertTrue(said[0].startswith(b"uid=") and said[0].endswith(b"reopened\n"), said[0])
+            self.assertEqual(said[0], said[1])
+
     async def test_prepared_sandboxes_are_for_the_default_profile(self):
         c = await self.connect(hello=["raw"])
         self.assertEqual((await c.request(PREPARE, {}))[0], OK)

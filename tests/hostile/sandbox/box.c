@@ -215,10 +215,15 @@ void box_start(struct box *b, const char *options, const char *command)
     box_start_prepared(b, options, command, NULL, NULL);
 }
 
+static void tell(struct box *b, enum kage_sandbox_msg_kind kind, int value)
+{
+    struct kage_sandbox_msg msg = {.kind = kind, .value = value};
+    assert_int_equal(send(b->status_fd, &msg, sizeof msg, MSG_NOSIGNAL), sizeof msg);
+}
+
 void box_signal(struct box *b, int sig)
 {
-    struct kage_sandbox_msg msg = {.kind = KAGE_SANDBOX_SIGNAL, .value = sig};
-    assert_int_equal(send(b->status_fd, &msg, sizeof msg, MSG_NOSIGNAL), sizeof msg);
+    tell(b, KAGE_SANDBOX_SIGNAL, sig);
 }
 
 /* Checks the order of messages on the way. */
@@ -229,10 +234,16 @@ static void take(struct box *b, const struct kage_sandbox_msg *msg)
     if (msg->kind == KAGE_SANDBOX_STARTED) {
         assert_false(b->started);
         b->started = true;
-    } else if (msg->kind == KAGE_SANDBOX_EXITED) {
+    } else if (msg->kind == KAGE_SANDBOX_ENDED) {
         assert_true(b->started);
-        b->exited = true;
+        assert_false(b->ended);
+        b->ended = true;
         b->wait_status = msg->value;
+        tell(b, KAGE_SANDBOX_REST, 0);
+    } else if (msg->kind == KAGE_SANDBOX_EXITED) {
+        assert_true(b->ended);
+        b->exited = true;
+        shutdown(b->status_fd, SHUT_WR); /* which it waits for */
     } else {
         assert_false(b->started);
         b->failed = (int)msg->kind;

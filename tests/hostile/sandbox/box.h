@@ -15,8 +15,9 @@ struct box {
     int out; /* the command's standard output and error, both */
     /* From here on: what box_finish() found. */
     bool started;
-    bool exited;
-    int wait_status; /* of the command, if exited */
+    bool ended;      /* the command; what it started may live */
+    bool exited;     /* all of it */
+    int wait_status; /* of the command, if ended */
     int failed;      /* KAGE_SANDBOX_SETUP_FAILED or _EXEC_FAILED, or 0 */
     int errnum;
     char text[128];

@@ -309,6 +309,17 @@ void life_by_hand(void **state)
     assert_int_equal(run_by_hand("-- true"), 0);
     assert_int_equal(run_by_hand("-- sh -c 'exit 42'"), 42);
     assert_int_equal(run_by_hand("-- sh -c 'kill -9 $$'"), 137);
+    /* An ignored SIGCHLD is inherited, and would take the command's end away. */
+    signal(SIGCHLD, SIG_IGN);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(20);
+        execl(KAGE_SANDBOX_HELPER, "sandbox-helper", "--", "sh", "-c", "exit 42", NULL);
+    }
+    signal(SIGCHLD, SIG_DFL);
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
     assert_int_equal(run_by_hand("-- kage-no-such-program"), 127);
     assert_int_equal(run_by_hand("-- /etc/passwd"), 126);
     assert_int_equal(run_by_hand("--cwd /nonexistent -- true"), 125);
