@@ -13,6 +13,7 @@
 #include "common/base/alloc.h"
 #include "common/proto/frame.h"
 #include "guest/cgroup.h"
+#include "guest/control.h"
 #include "guest/files.h"
 #include "guest/guest.h"
 #include "guest/modules.h"
@@ -50,7 +51,10 @@ void kage_guest_init(struct kage_guest *g)
                              .helper_fd = -1,
                              .builtin_fd = -1,
                              .proc_fd = -1,
+                             .control_fd = -1,
                              .token_fd = -1,
+                             .random_fd = -1,
+                             .machine_id_fd = -1,
                              .block_fd = -1,
                              .sys_fd = -1,
                              .quiet_net_fd = -1,
@@ -60,9 +64,10 @@ void kage_guest_init(struct kage_guest *g)
 
 void kage_guest_done(struct kage_guest *g)
 {
-    int *fds[] = {&g->initramfs_fd, &g->helper_fd, &g->builtin_fd, &g->proc_fd,
-                  &g->token_fd,     &g->block_fd,  &g->sys_fd,     &g->quiet_net_fd,
-                  &g->open_net_fd,  &g->cgroup_fd};
+    int *fds[] = {&g->initramfs_fd, &g->helper_fd, &g->builtin_fd,   &g->proc_fd,
+                  &g->control_fd,   &g->token_fd,  &g->random_fd,    &g->machine_id_fd,
+                  &g->block_fd,     &g->sys_fd,    &g->quiet_net_fd, &g->open_net_fd,
+                  &g->cgroup_fd};
 
     kage_standby_done(g);
     kage_processes_kill_all(g);
@@ -144,6 +149,33 @@ static void load_modules(const struct kage_guest *g)
     kage_modules_want_for_devices(g);
 }
 
+/* A machine that stays can be reached over a network of its own by whoever has its token. */
+static int open_way_in(struct kage_guest *g, struct kage_error *err)
+{
+    int r = kage_network_open_way_in(g, err);
+
+    if (r != 0)
+        return r < 0 ? -1 : 0;
+    kage_modules_want(g, "qemu_fw_cfg");
+    g->token_fd = open(TOKEN, O_RDONLY | O_CLOEXEC);
+    if (g->token_fd < 0)
+        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "QEMU passed no token (%s)", TOKEN);
+    return 0;
+}
+
+/* What the kernel does twice a second for the sake of huge pages to come, it would do in the middle
+ * of a restored machine's first command, and it wakes a machine that is idle. Any other value than
+ * 0 wakes the thread that does it, which then sees that it is to wait for ever (mm/compaction.c).
+ */
+static void quiet_kernel(const struct kage_guest *g)
+{
+    KAGE_CLEANUP(kage_closep)
+    int fd = openat(g->proc_fd, "sys/vm/compaction_proactiveness", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && (pwrite(fd, "1", 1, 0) < 0 || pwrite(fd, "0", 1, 0) < 0))
+        return; /* it costs time, nothing else */
+}
+
 int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
 {
     g->machine = g->owns_root = true;
@@ -157,17 +189,18 @@ int kage_boot_machine(struct kage_guest *g, struct kage_error *err)
     if (open_folder("/", &g->initramfs_fd, err) < 0 || open_folder("/proc", &g->proc_fd, err) < 0 ||
         open_folder("/sys", &g->sys_fd, err) < 0 || open_folder("/dev", &g->block_fd, err) < 0)
         return -1;
+    g->random_fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
+    quiet_kernel(g);
     load_modules(g);
-    if (kage_network_start_control(g, err) < 0 || kage_network_make_namespaces(g, err) < 0)
+    if (open_way_in(g, err) < 0 || kage_network_make_namespaces(g, err) < 0)
         return -1;
-    g->token_fd = open(TOKEN, O_RDONLY | O_CLOEXEC);
-    if (g->token_fd < 0)
-        return kage_error_errno(err, KAGE_CLASS_BOOT, errno, "QEMU passed no token (%s)", TOKEN);
     open_cgroups(g);
     /* An initramfs that has none boots all the same; requests for it are refused. */
     if (access(BUILTIN, X_OK) == 0 && kage_sysroot_open_program(BUILTIN, &g->builtin_fd, err) < 0)
         return -1;
-    return kage_sysroot_open_program(HELPER, &g->helper_fd, err);
+    if (kage_sysroot_open_program(HELPER, &g->helper_fd, err) < 0)
+        return -1;
+    return kage_control_open(g, err);
 }
 
 static void write_resolv_conf(const struct kage_guest *g)
@@ -183,7 +216,7 @@ static void write_resolv_conf(const struct kage_guest *g)
 }
 
 /* A sysfs shows the interfaces of the network namespace it was mounted from. The one that commands
- * see is theirs, so that it does not tell of the control network. */
+ * see is theirs, so that it does not tell of the way in. */
 static int populate_for_commands(const struct kage_guest *g, struct kage_error *err)
 {
     KAGE_CLEANUP(kage_closep) int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -224,6 +257,9 @@ int kage_boot_program(struct kage_guest *g, const struct kage_vmd_options *o,
     g->token_fd = open(o->token_file, O_RDONLY | O_CLOEXEC);
     if (g->token_fd < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot open '%s'", o->token_file);
+    g->control_fd = o->control_fd;
+    if (g->control_fd >= 0 && fcntl(g->control_fd, F_SETFD, FD_CLOEXEC) < 0)
+        return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot use the control descriptor");
     if (o->cgroup) {
         if (open_folder(o->cgroup, &g->cgroup_fd, err) < 0)
             return -1;

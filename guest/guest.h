@@ -9,6 +9,7 @@
 struct kage_loop;
 struct kage_process;
 struct kage_client;
+struct kage_line;
 struct kage_mount;
 
 /*
@@ -22,16 +23,20 @@ struct kage_guest {
     bool machine;   /* vmd is PID 1: clock, entropy and network are its own */
     bool owns_root; /* "/" is ours to change: a machine, or a folder given with --root */
 
-    int initramfs_fd;     /* the initramfs, for modules loaded on demand */
-    int helper_fd;        /* sandbox-helper, O_PATH */
-    int builtin_fd;       /* a static busybox, O_PATH, for commands that no image need have */
-    int proc_fd;          /* vmd's own /proc */
-    int token_fd;         /* the token; read again at every authentication, never kept */
-    int block_fd;         /* a devtmpfs that only vmd sees, for mounting disks */
-    int sys_fd;           /* sysfs, for the serial numbers of disks */
-    int quiet_net_fd;     /* network namespace with loopback only, shared by all commands */
-    int open_net_fd;      /* network namespace with the way out; -1 when the network is off */
-    int cgroup_fd;        /* the cgroup v2 folder under which every command gets its own */
+    int initramfs_fd;  /* the initramfs, for modules loaded on demand */
+    int helper_fd;     /* sandbox-helper, O_PATH */
+    int builtin_fd;    /* a static busybox, O_PATH, for commands that no image need have */
+    int proc_fd;       /* vmd's own /proc */
+    int control_fd;    /* the port that leads to kage, until it is served */
+    int token_fd;      /* the token; read again at every authentication, never kept; -1: no way in
+                          but the control port */
+    int random_fd;     /* the kernel's generator, for reseeding it */
+    int machine_id_fd; /* the file that was written last */
+    int block_fd;      /* a devtmpfs that only vmd sees, for mounting disks */
+    int sys_fd;        /* sysfs, for the serial numbers of disks */
+    int quiet_net_fd;  /* network namespace with loopback only, shared by all commands */
+    int open_net_fd;   /* network namespace with the way out; -1 when the network is off */
+    int cgroup_fd;     /* the cgroup v2 folder under which every command gets its own */
     bool limit_processes; /* controllers that are really there */
     bool limit_memory;
 
@@ -44,5 +49,6 @@ struct kage_guest {
     unsigned long long last_handle;
     unsigned long long last_cgroup;
     struct kage_client *clients;
+    struct kage_line *line; /* the control port, when it is served */
     struct kage_mount *mounts;
 };

@@ -6,6 +6,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "common/base/alloc.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
 #include "common/proto/frame.h"
@@ -15,7 +16,7 @@
 #include "guest/reap.h"
 #include "guest/server.h"
 
-/* The host connects as soon as it reads this on the console; that vmd answers is the proof. */
+/* For whoever reads the console; kage waits for an answer on the control port. */
 static void announce(const struct kage_guest *guest, uint16_t port)
 {
     if (guest->machine)
@@ -33,11 +34,14 @@ static int serve(struct kage_guest *guest, struct kage_vmd_options *o, struct ka
     uint16_t port = 0;
     int r = -1;
 
-    if (kage_loop_new(&guest->loop, err) == 0 && kage_ws_new(guest->loop, &ws, err) == 0 &&
+    if (kage_loop_new(&guest->loop, err) == 0 &&
+        (guest->token_fd < 0 || kage_ws_new(guest->loop, &ws, err) == 0) &&
         (guest->machine ? kage_boot_enter_root(guest, err)
                         : kage_boot_program_root(guest, o, err)) == 0 &&
         kage_reap_start(guest, err) == 0 &&
-        kage_server_listen(guest, ws, o->address, o->port, &port, err) == 0) {
+        (guest->control_fd < 0 ||
+         kage_server_serve_line(guest, kage_take_fd(&guest->control_fd), err) == 0) &&
+        (!ws || kage_server_listen(guest, ws, o->address, o->port, &port, err) == 0)) {
         guest->listening_us = kage_now_us();
         announce(guest, port);
         r = kage_loop_run(guest->loop, err);
@@ -49,7 +53,7 @@ static int serve(struct kage_guest *guest, struct kage_vmd_options *o, struct ka
 
 static int run(int argc, char **argv, struct kage_error *err)
 {
-    struct kage_vmd_options o = {0};
+    struct kage_vmd_options o = {.control_fd = -1};
     struct kage_guest guest;
     int r;
 

@@ -61,12 +61,16 @@ void kage_modules_want(const struct kage_guest *guest, const char *name)
 }
 
 /* Device numbers of the virtio specification, chapter 5. */
+#define VIRTIO_ID_NET 1
 static const struct {
     long id;
     const char *list;
-} device_lists[] = {{2, "virtio_blk"}, {9, "9p"}};
+} device_lists[] = {{VIRTIO_ID_NET, "virtio_net"}, {2, "virtio_blk"}, {9, "9p"}};
 
-void kage_modules_want_for_devices(const struct kage_guest *guest)
+/* Calls fn with the kind of every virtio device. */
+static void for_each_device(const struct kage_guest *guest,
+                            void (*fn)(const struct kage_guest *guest, long id, void *user),
+                            void *user)
 {
     int fd = openat(guest->sys_fd, "bus/virtio/devices", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -81,11 +85,33 @@ void kage_modules_want_for_devices(const struct kage_guest *guest)
         KAGE_CLEANUP(kage_closep) int file = openat(dirfd(d), path, O_RDONLY | O_CLOEXEC);
         char text[16] = {0};
 
-        if (file < 0 || read(file, text, sizeof text - 1) <= 0)
-            continue;
-        for (size_t i = 0; i < sizeof device_lists / sizeof *device_lists; i++)
-            if (strtol(text, NULL, 16) == device_lists[i].id)
-                kage_modules_want(guest, device_lists[i].list);
+        if (file >= 0 && read(file, text, sizeof text - 1) > 0)
+            fn(guest, strtol(text, NULL, 16), user);
     }
     closedir(d);
+}
+
+static void want_for_device(const struct kage_guest *guest, long id, void *user)
+{
+    for (size_t i = 0; i < sizeof device_lists / sizeof *device_lists; i++)
+        if (id == device_lists[i].id)
+            kage_modules_want(guest, device_lists[i].list);
+}
+
+void kage_modules_want_for_devices(const struct kage_guest *guest)
+{
+    for_each_device(guest, want_for_device, NULL);
+}
+
+static void note_network(const struct kage_guest *guest, long id, void *user)
+{
+    *(bool *)user |= id == VIRTIO_ID_NET;
+}
+
+bool kage_modules_has_network_card(const struct kage_guest *guest)
+{
+    bool has = false;
+
+    for_each_device(guest, note_network, &has);
+    return has;
 }

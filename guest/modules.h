@@ -1,5 +1,7 @@
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/base/error.h"
 
 struct kage_guest;
@@ -16,3 +18,6 @@ void kage_modules_want(const struct kage_guest *guest, const char *name);
 /* Wants the modules of the virtio devices that are there, so that a snapshot of the machine has
  * them and no run that starts from it has to load them again. */
 void kage_modules_want_for_devices(const struct kage_guest *guest);
+
+/* Whether there is a virtio network card, with a driver or without. */
+bool kage_modules_has_network_card(const struct kage_guest *guest);

@@ -7,15 +7,17 @@
 struct kage_guest;
 
 /*
- * The machine has up to two interfaces. eth0 is the control network that vmd
- * listens on; it stays in vmd's network namespace, which no command ever enters.
- * eth1, there when commands may reach out, is moved into a namespace of its own.
- * Commands without network share another namespace that has only loopback.
+ * The machine has up to two interfaces, told apart by their hardware addresses. A
+ * machine that stays has a way in for others, on which vmd listens; it stays in
+ * vmd's network namespace, which no command ever enters. The other one, there when
+ * commands may reach out, is moved into a namespace of its own and is called eth0
+ * in it. Commands without network share another namespace that has only loopback.
  */
-#define KAGE_NETWORK_INTERFACE "eth1"
+#define KAGE_NETWORK_INTERFACE "eth0"
 #define KAGE_NETWORK_ADDRESS "10.0.3.15"
 
-int kage_network_start_control(const struct kage_guest *guest, struct kage_error *err);
+/* Returns 1 when the machine has no way in. */
+int kage_network_open_way_in(const struct kage_guest *guest, struct kage_error *err);
 
 /* Makes the namespaces for commands. Those that cannot be made stay at -1. */
 int kage_network_make_namespaces(struct kage_guest *guest, struct kage_error *err);

@@ -2,7 +2,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@ const char kage_vmd_usage[] =
     "  --root FOLDER          use FOLDER as the root file system; without it, requests\n"
     "                         that would change this system are refused\n"
     "  --cgroup FOLDER        a cgroup v2 folder to make commands' cgroups in\n"
+    "  --control FD           an inherited descriptor that leads to a client, too\n"
     "  --help, --version\n";
 
 static int parse_listen(const char *text, struct kage_vmd_options *o, struct kage_error *err)
@@ -43,7 +46,20 @@ static int parse_listen(const char *text, struct kage_vmd_options *o, struct kag
     return 0;
 }
 
-enum { LISTEN = 1, TOKEN_FILE, HELPER, BUILTIN, ROOT, CGROUP, HELP, VERSION };
+static int parse_fd(const char *text, int *ret, struct kage_error *err)
+{
+    char *end = NULL;
+    long fd;
+
+    errno = 0;
+    fd = strtol(text, &end, 10);
+    if (*text < '0' || *text > '9' || errno || *end || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0)
+        return kage_error_set(err, KAGE_CLASS_HOST, "'%s' is not an open descriptor", text);
+    *ret = (int)fd;
+    return 0;
+}
+
+enum { LISTEN = 1, TOKEN_FILE, HELPER, BUILTIN, ROOT, CGROUP, CONTROL, HELP, VERSION };
 
 static const struct option long_options[] = {
     {"listen", required_argument, NULL, LISTEN},
@@ -52,6 +68,7 @@ static const struct option long_options[] = {
     {"builtin", required_argument, NULL, BUILTIN},
     {"root", required_argument, NULL, ROOT},
     {"cgroup", required_argument, NULL, CGROUP},
+    {"control", required_argument, NULL, CONTROL},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {0},
@@ -84,6 +101,10 @@ static int parse(int argc, char **argv, struct kage_vmd_options *o, struct kage_
         case CGROUP:
             o->cgroup = optarg;
             break;
+        case CONTROL:
+            if (parse_fd(optarg, &o->control_fd, err) < 0)
+                return -1;
+            break;
         case HELP:
             o->help = true;
             return 0;
@@ -106,7 +127,7 @@ static int parse(int argc, char **argv, struct kage_vmd_options *o, struct kage_
 int kage_vmd_options_parse(int argc, char **argv, struct kage_vmd_options *ret,
                            struct kage_error *err)
 {
-    struct kage_vmd_options o = {0};
+    struct kage_vmd_options o = {.control_fd = -1};
 
     if (parse(argc, argv, &o, err) < 0) {
         kage_vmd_options_done(&o);

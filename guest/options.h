@@ -15,6 +15,7 @@ struct kage_vmd_options {
     const char *builtin; /* NULL: none */
     const char *root;    /* NULL: nothing on this system is changed */
     const char *cgroup;  /* NULL: no limits */
+    int control_fd;      /* an inherited descriptor to serve like the control port; -1: none */
     bool help, version;
 };
 

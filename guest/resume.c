@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -26,12 +25,13 @@
 
 /* Credits the bytes and makes the kernel draw a new key from them at once: without RNDRESEEDCRNG
  * it would go on with the template's key for up to a minute (random(4)). */
-static int reseed(const char *bytes, size_t len)
+static int reseed(const struct kage_guest *guest, const char *bytes, size_t len)
 {
     struct rand_pool_info *pool = kage_alloc(sizeof *pool + len);
-    KAGE_CLEANUP(kage_closep) int fd = open("/dev/urandom", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    int fd = guest->random_fd;
     int r, e;
 
+    errno = ENODEV;
     pool->entropy_count = (int)len * 8;
     pool->buf_size = (int)len;
     memcpy(pool->buf, bytes, len);
@@ -43,31 +43,53 @@ static int reseed(const char *bytes, size_t len)
     return r;
 }
 
+static void put_hex(char *to, const unsigned char *bytes, size_t n)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        *to++ = digits[bytes[i] >> 4];
+        *to++ = digits[bytes[i] & 15];
+    }
+    *to = '\0';
+}
+
+/* A restored machine does this before anything else, and whatever it does for the first time is
+ * slow: so the file is kept open, and written over in place while it is still the one that has the
+ * name. */
+static bool write_over(const struct kage_guest *guest, const char *id)
+{
+    struct stat st, named;
+
+    if (guest->machine_id_fd < 0)
+        return false;
+    /* Once there were commands or mounts, the name may mean something else. */
+    if ((guest->last_handle || guest->mounts) &&
+        (fstat(guest->machine_id_fd, &st) < 0 || lstat(MACHINE_ID, &named) < 0 ||
+         st.st_dev != named.st_dev || st.st_ino != named.st_ino || st.st_size != (off_t)strlen(id)))
+        return false;
+    return pwrite(guest->machine_id_fd, id, strlen(id), 0) == (ssize_t)strlen(id);
+}
+
 void kage_renew_identity(struct kage_guest *guest)
 {
     unsigned char random[32];
     char id[34];
-    KAGE_CLEANUP(kage_closep) int fd = -1;
-    struct stat st;
     struct kage_refusal ignored = {0};
 
     if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         return;
-    for (int i = 0; i < 16; i++) {
-        snprintf(guest->boot_id + 2 * i, 3, "%02x", random[i]);
-        snprintf(id + 2 * i, 3, "%02x", random[16 + i]);
-    }
+    put_hex(guest->boot_id, random, 16);
     if (!guest->machine)
         return;
+    put_hex(id, random + 16, 16);
     strcat(id, "\n");
-    /* One that is there is written over in place: a restored machine does this before anything
-     * else, and making a file takes ten times as long. */
-    fd = open(MACHINE_ID, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == (off_t)strlen(id) &&
-        pwrite(fd, id, strlen(id), 0) == (ssize_t)strlen(id))
+    if (write_over(guest, id))
         return;
+    kage_closep(&guest->machine_id_fd);
     /* An image without /etc can do without it. */
-    kage_file_write(MACHINE_ID, id, strlen(id), 0444, KAGE_RPC_INTERNAL, &ignored);
+    if (kage_file_write(MACHINE_ID, id, strlen(id), 0444, KAGE_RPC_INTERNAL, &ignored) == 0)
+        guest->machine_id_fd = open(MACHINE_ID, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
     kage_refusal_done(&ignored);
 }
 
@@ -83,7 +105,7 @@ int kage_resume(struct kage_guest *guest, const struct kage_msg *m, struct kage_
         return kage_refuse(why, KAGE_RPC_INVALID_REQUEST, EPERM, "vmd runs on a host");
     if (clock_settime(CLOCK_REALTIME, &now) < 0)
         return kage_refuse(why, KAGE_RPC_INTERNAL, errno, "cannot set the clock");
-    if (reseed(m->resume.entropy, m->resume.entropy_len) < 0)
+    if (reseed(guest, m->resume.entropy, m->resume.entropy_len) < 0)
         return kage_refuse(why, KAGE_RPC_INTERNAL, errno, "cannot reseed the random numbers");
     kage_renew_identity(guest);
     return 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/alloc.h"
+#include "common/loop/line.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
 #include "common/proto/message.h"
@@ -19,16 +20,16 @@
 #include "guest/token.h"
 
 /*
- * Theory of operation. Each connection is a client with a queue of messages. A
- * message is carried out and answered before the next one is looked at, so
- * answers come in the order of the requests. Two things make a client wait with
- * the rest of its queue: a spawn whose command has not started yet, and answers
- * that nobody reads. Meanwhile reading from the connection is paused and TCP
- * holds the client back.
+ * Theory of operation. Each connection is a client with a queue of messages, and so
+ * is the control port, whoever is at its other end. A message is carried out and
+ * answered before the next one is looked at, so answers come in the order of the
+ * requests. Two things make a client wait with the rest of its queue: a spawn whose
+ * command has not started yet, and answers that nobody reads. Meanwhile reading from
+ * the connection is paused, which holds the client back.
  */
 
 /* Unread answers beyond this stop a client's requests. Output alone cannot get there: it stops at
- * KAGE_WS_HIGH_WATER, so a client that does not read output can still kill. */
+ * KAGE_CONN_HIGH_WATER, so a client that does not read output can still kill. */
 #define ANSWERS_MAX (4u * 1024u * 1024u)
 
 /* An id and a message header fit before the bytes of a raw frame. */
@@ -42,8 +43,9 @@ struct waiting {
 
 struct kage_client {
     struct kage_guest *guest;
-    struct kage_ws_conn *conn;
+    struct kage_conn *conn;
     struct kage_client *next;
+    bool on_line; /* there are no connections on a line: each hello begins one */
     bool hello, raw, times;
     uint64_t asked_us;             /* when `starting` was asked for, if times are wanted */
     struct kage_process *starting; /* the spawn that has not been answered yet */
@@ -60,7 +62,7 @@ static void send_msg(struct kage_client *c, const struct kage_msg *m)
 
     kage_msg_encode(m, &body);
     kage_frame_header(header, (enum kage_msg_type)m->type, (uint32_t)body.len);
-    kage_ws_send(c->conn, header, sizeof header, body.data, body.len);
+    kage_conn_send(c->conn, header, sizeof header, body.data, body.len);
     kage_buf_done(&body);
 }
 
@@ -163,7 +165,7 @@ static bool on_ready(void *user)
 {
     const struct kage_client *c = user;
 
-    return kage_ws_queued(c->conn) < KAGE_WS_HIGH_WATER;
+    return kage_conn_queued(c->conn) < KAGE_CONN_HIGH_WATER;
 }
 
 static void on_output(struct kage_process *p, bool is_stderr, const char *data, size_t len,
@@ -177,7 +179,7 @@ static void on_output(struct kage_process *p, bool is_stderr, const char *data, 
         kage_frame_header(header, is_stderr ? KAGE_MSG_STDERR_RAW : KAGE_MSG_STDOUT_RAW,
                           (uint32_t)len + 4);
         put_u32(header + KAGE_FRAME_HEADER, (uint32_t)kage_process_id(p));
-        kage_ws_send(c->conn, header, sizeof header, data, len);
+        kage_conn_send(c->conn, header, sizeof header, data, len);
         return;
     }
     kage_msg_init(&m, is_stderr ? KAGE_MSG_STDERR : KAGE_MSG_STDOUT);
@@ -419,7 +421,9 @@ static void do_hello(struct kage_client *c, const struct kage_msg *m)
     struct kage_refusal why = {0};
     struct kage_msg ok;
 
-    if (c->hello) {
+    if (c->on_line) {
+        kage_processes_abandon(c->guest, c);
+    } else if (c->hello) {
         kage_refuse(&why, KAGE_RPC_INVALID_REQUEST, 0, "hello was said before");
         reply(c, m->id, -1, &why);
         return;
@@ -591,7 +595,7 @@ static void carry_out(struct kage_client *c, const uint8_t *data, size_t len)
 
 static bool must_wait(const struct kage_client *c)
 {
-    return c->starting || kage_ws_queued(c->conn) > ANSWERS_MAX;
+    return c->starting || kage_conn_queued(c->conn) > ANSWERS_MAX;
 }
 
 /* Carries out what has been waiting, as far as it may now. */
@@ -608,22 +612,27 @@ static void go_on(struct kage_client *c)
     }
     if (!c->first && c->paused) {
         c->paused = false;
-        kage_ws_pause(c->conn, false);
+        kage_conn_pause(c->conn, false);
     }
 }
 
-static void on_open(struct kage_ws_conn *conn, void *user)
+static struct kage_client *client_new(struct kage_guest *guest, struct kage_conn *conn)
 {
-    struct kage_guest *guest = user;
     struct kage_client *c = kage_alloc(sizeof *c);
 
     *c = (struct kage_client){.guest = guest, .conn = conn, .next = guest->clients};
     c->last = &c->first;
     guest->clients = c;
-    kage_ws_set_user(conn, c);
+    kage_conn_set_user(conn, c);
+    return c;
 }
 
-static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+static void on_open(struct kage_conn *conn, void *user)
+{
+    client_new(user, conn);
+}
+
+static void on_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
 {
     struct kage_client *c = user;
     struct waiting *w;
@@ -639,11 +648,11 @@ static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t le
     c->last = &w->next;
     if (!c->paused) {
         c->paused = true;
-        kage_ws_pause(conn, true);
+        kage_conn_pause(conn, true);
     }
 }
 
-static void on_drain(struct kage_ws_conn *conn, void *user)
+static void on_drain(struct kage_conn *conn, void *user)
 {
     struct kage_client *c = user;
 
@@ -667,7 +676,7 @@ static void client_free(struct kage_client *c)
     free(c);
 }
 
-static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
+static void on_close(struct kage_conn *conn, const char *reason, void *user)
 {
     struct kage_client *c = user;
 
@@ -675,8 +684,22 @@ static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
     client_free(c);
 }
 
+int kage_server_serve_line(struct kage_guest *guest, int fd, struct kage_error *err)
+{
+    static const struct kage_conn_handler handler = {
+        .on_message = on_message, .on_drain = on_drain, .on_close = on_close};
+
+    if (kage_line_new(guest->loop, fd, KAGE_FRAME_HEADER + KAGE_FRAME_MAX, &handler, NULL,
+                      &guest->line, err) < 0)
+        return -1;
+    client_new(guest, kage_line_conn(guest->line))->on_line = true;
+    return 0;
+}
+
 void kage_server_done(struct kage_guest *guest)
 {
+    kage_line_free(guest->line);
+    guest->line = NULL;
     while (guest->clients)
         client_free(guest->clients);
 }
@@ -694,10 +717,10 @@ int kage_server_listen(struct kage_guest *guest, struct kage_ws *ws, const char 
                        uint16_t port, uint16_t *ret_port, struct kage_error *err)
 {
     static const struct kage_ws_handler handler = {
-        .on_open = on_open,
-        .on_message = on_message,
-        .on_drain = on_drain,
-        .on_close = on_close,
+        .conn = {.on_open = on_open,
+                 .on_message = on_message,
+                 .on_drain = on_drain,
+                 .on_close = on_close},
         .authorize = authorize,
     };
 

@@ -12,5 +12,9 @@ struct kage_ws;
 int kage_server_listen(struct kage_guest *guest, struct kage_ws *ws, const char *address,
                        uint16_t port, uint16_t *ret_port, struct kage_error *err);
 
+/* The same on a descriptor that leads to one client after the other (line.h), each of which begins
+ * with a hello. Takes ownership of fd. */
+int kage_server_serve_line(struct kage_guest *guest, int fd, struct kage_error *err);
+
 /* Forgets the clients; for the end, after kage_ws_free(). */
 void kage_server_done(struct kage_guest *guest);

@@ -57,7 +57,13 @@ static int plan_spec(const struct kage_job *job, struct kage_spec *spec, struct 
         spec->n_commands = spec->n_artifacts = 0;
     if (look_at_host(job, spec, host, err) < 0)
         return -1;
-    return kage_plan_make(spec, &host->facts, ret, err);
+    if (kage_plan_make(spec, &host->facts, ret, err) < 0)
+        return -1;
+    if (!job->stays || kage_plan_open_way_in(*ret, &host->facts, err) == 0)
+        return 0;
+    kage_plan_free(*ret);
+    *ret = NULL;
+    return -1;
 }
 
 static int fail_choice(const struct kage_job *job, struct kage_error *err)

@@ -15,6 +15,7 @@ struct kage_job {
     const char *host;            /* a file of host facts instead of this machine; may be NULL */
     bool show_warnings;          /* also when there are no errors */
     bool no_commands;            /* plan the machine, sessions and mounts only */
+    bool stays;                  /* others than kage itself will reach the machine */
     char *const *choices;        /* which jobs of a matrix: those with all of these AXIS=VALUE */
     size_t n_choices;
 };

@@ -297,7 +297,8 @@ static int start(struct options *o, struct kage_vm *vm, struct kage_error *err)
                            .text = text,
                            .kernel = o->kernel,
                            .initrd = o->initrd,
-                           .no_commands = true};
+                           .no_commands = true,
+                           .stays = true};
     struct kage_image_files files = {0};
     struct kage_plan *plan = NULL;
     int r = kage_job_plan(&job, &plan, err);

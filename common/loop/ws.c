@@ -43,17 +43,15 @@ struct listener {
 };
 
 struct kage_ws_conn {
+    struct kage_conn base;
     struct kage_ws *ws;
     struct kage_ws_conn *prev, *next; /* of the same ws */
     struct lws *wsi;
-    const struct kage_ws_handler *handler;
-    void *user;
     size_t rx_max;
     char *bearer; /* client only, until sent */
     struct kage_buf rx;
     struct message *first, **last;
-    size_t queued;
-    bool above_high_water, closing, opened;
+    bool closing, opened;
 };
 
 struct kage_ws {
@@ -89,9 +87,15 @@ static const lws_retry_bo_t no_idle_policy = {.secs_since_valid_ping = 0,
 
 /* ---- sending ---- */
 
-void kage_ws_send(struct kage_ws_conn *conn, const void *head, size_t head_len, const void *body,
-                  size_t body_len)
+static struct kage_ws_conn *of(struct kage_conn *conn)
 {
+    return (struct kage_ws_conn *)conn;
+}
+
+static void ws_send(struct kage_conn *base, const void *head, size_t head_len, const void *body,
+                    size_t body_len)
+{
+    struct kage_ws_conn *conn = of(base);
     struct message *m = kage_alloc(sizeof *m + LWS_PRE + head_len + body_len);
 
     m->len = head_len + body_len;
@@ -100,9 +104,7 @@ void kage_ws_send(struct kage_ws_conn *conn, const void *head, size_t head_len, 
         memcpy(m->bytes + LWS_PRE + head_len, body, body_len);
     *conn->last = m;
     conn->last = &m->next;
-    conn->queued += m->len;
-    if (conn->queued > KAGE_WS_HIGH_WATER)
-        conn->above_high_water = true;
+    kage_conn_queue(base, m->len);
     if (conn->opened)
         lws_callback_on_writable(conn->wsi);
 }
@@ -111,6 +113,8 @@ void kage_ws_send(struct kage_ws_conn *conn, const void *head, size_t head_len, 
  * comes. That needs no system call, as lws_send_pipe_choked() does. */
 static int on_writable(struct kage_ws_conn *conn)
 {
+    size_t sent = 0;
+
     while (conn->first && !lws_partial_buffered(conn->wsi)) {
         struct message *m = conn->first;
         int n = lws_write(conn->wsi, m->bytes + LWS_PRE, m->len, LWS_WRITE_BINARY);
@@ -118,7 +122,7 @@ static int on_writable(struct kage_ws_conn *conn)
         conn->first = m->next;
         if (!conn->first)
             conn->last = &conn->first;
-        conn->queued -= m->len;
+        sent += m->len;
         free(m);
         if (n < 0)
             return -1;
@@ -129,26 +133,19 @@ static int on_writable(struct kage_ws_conn *conn)
         lws_close_reason(conn->wsi, LWS_CLOSE_STATUS_NORMAL, NULL, 0);
         return -1;
     }
-    if (conn->above_high_water && conn->queued <= KAGE_WS_HIGH_WATER / 2) {
-        conn->above_high_water = false;
-        if (conn->handler->on_drain)
-            conn->handler->on_drain(conn, conn->user);
-    }
+    kage_conn_drain(&conn->base, sent);
     return 0;
 }
 
-size_t kage_ws_queued(const struct kage_ws_conn *conn)
+static void ws_pause(struct kage_conn *base, bool paused)
 {
-    return conn->queued;
+    lws_rx_flow_control(of(base)->wsi, !paused);
 }
 
-void kage_ws_pause(struct kage_ws_conn *conn, bool paused)
+static void ws_close(struct kage_conn *base)
 {
-    lws_rx_flow_control(conn->wsi, !paused);
-}
+    struct kage_ws_conn *conn = of(base);
 
-void kage_ws_close(struct kage_ws_conn *conn)
-{
     conn->closing = true;
     if (conn->opened)
         lws_callback_on_writable(conn->wsi);
@@ -156,28 +153,20 @@ void kage_ws_close(struct kage_ws_conn *conn)
         lws_set_timeout(conn->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
 }
 
-void kage_ws_set_user(struct kage_ws_conn *conn, void *user)
-{
-    conn->user = user;
-}
-
-void kage_ws_set_handler(struct kage_ws_conn *conn, const struct kage_ws_handler *handler,
-                         void *user)
-{
-    conn->handler = handler;
-    conn->user = user;
-}
+static const struct kage_conn_kind kind = {.send = ws_send, .pause = ws_pause, .close = ws_close};
 
 /* ---- connections ---- */
 
 static struct kage_ws_conn *conn_new(struct kage_ws *ws, struct lws *wsi,
-                                     const struct kage_ws_handler *handler, void *user,
+                                     const struct kage_conn_handler *handler, void *user,
                                      size_t rx_max)
 {
     struct kage_ws_conn *conn = kage_alloc(sizeof *conn);
 
-    *conn = (struct kage_ws_conn){
-        .ws = ws, .wsi = wsi, .handler = handler, .user = user, .rx_max = rx_max};
+    *conn = (struct kage_ws_conn){.base = {.kind = &kind, .handler = handler, .user = user},
+                                  .ws = ws,
+                                  .wsi = wsi,
+                                  .rx_max = rx_max};
     conn->last = &conn->first;
     conn->next = ws->conns;
     if (ws->conns)
@@ -207,16 +196,16 @@ static void conn_free(struct kage_ws_conn *conn)
 
 static void conn_gone(struct kage_ws_conn *conn, const char *reason)
 {
-    if (!conn->ws->destroying && conn->handler->on_close)
-        conn->handler->on_close(conn, reason, conn->user);
+    if (!conn->ws->destroying && conn->base.handler->on_close)
+        conn->base.handler->on_close(&conn->base, reason, conn->base.user);
     conn_free(conn);
 }
 
 static int conn_open(struct kage_ws_conn *conn)
 {
     conn->opened = true;
-    if (conn->handler->on_open)
-        conn->handler->on_open(conn, conn->user);
+    if (conn->base.handler->on_open)
+        conn->base.handler->on_open(&conn->base, conn->base.user);
     if (conn->first || conn->closing)
         lws_callback_on_writable(conn->wsi);
     return 0;
@@ -246,10 +235,11 @@ static int on_receive(struct kage_ws_conn *conn, const void *data, size_t len)
 
         conn->rx = (struct kage_buf){0};
         kage_buf_add(&whole, data, len);
-        conn->handler->on_message(conn, (const uint8_t *)whole.data, whole.len, conn->user);
+        conn->base.handler->on_message(&conn->base, (const uint8_t *)whole.data, whole.len,
+                                       conn->base.user);
         kage_buf_done(&whole);
     } else {
-        conn->handler->on_message(conn, data, len, conn->user);
+        conn->base.handler->on_message(&conn->base, data, len, conn->base.user);
     }
     return 0;
 }
@@ -284,7 +274,7 @@ static int on_server(struct lws *wsi, enum lws_callback_reasons reason,
         kage_http_on_closed(session);
         return 0;
     case LWS_CALLBACK_ESTABLISHED:
-        session->conn = conn_new(ws, wsi, l->handler, l->user, l->rx_max);
+        session->conn = conn_new(ws, wsi, &l->handler->conn, l->user, l->rx_max);
         return conn_open(session->conn);
     case LWS_CALLBACK_RECEIVE:
         return session->conn ? on_receive(session->conn, in, len) : -1;
@@ -433,8 +423,8 @@ int kage_ws_listen(struct kage_ws *ws, const char *address, uint16_t port, size_
 }
 
 int kage_ws_connect(struct kage_ws *ws, const char *address, uint16_t port, const char *bearer,
-                    size_t rx_max, const struct kage_ws_handler *handler, void *user,
-                    struct kage_ws_conn **ret, struct kage_error *err)
+                    size_t rx_max, const struct kage_conn_handler *handler, void *user,
+                    struct kage_conn **ret, struct kage_error *err)
 {
     struct kage_ws_conn *conn = conn_new(ws, NULL, handler, user, rx_max);
     KAGE_CLEANUP(kage_freep) char *host = kage_asprintf("%s:%u", address, port);
@@ -459,6 +449,6 @@ int kage_ws_connect(struct kage_ws *ws, const char *address, uint16_t port, cons
     if (!lws_client_connect_via_info(&info))
         return 0;
     conn->wsi = wsi;
-    *ret = conn;
+    *ret = &conn->base;
     return 0;
 }

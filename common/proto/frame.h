@@ -6,13 +6,15 @@
 /*
  * The wire: every binary WebSocket message is one frame,
  *     [type:u8][len:u32 little endian][payload: len bytes]
- * with nothing after it. docs/protocol.md is the reference.
+ * with nothing after it; on a serial port the frames come one behind the other.
+ * docs/protocol.md is the reference.
  */
 #define KAGE_FRAME_HEADER 5u
 #define KAGE_FRAME_MAX (16u * 1024u * 1024u) /* payload bytes; longer is an error */
 #define KAGE_CHUNK_MAX (64u * 1024u)         /* output and stdin bytes per frame */
 #define KAGE_STDIN_WINDOW (256u * 1024u)     /* stdin bytes a client may have in flight */
-#define KAGE_AGENT_PORT 8080u                /* where vmd listens inside the guest */
+#define KAGE_AGENT_PORT 8080u                /* where vmd listens in a guest that can be reached */
+#define KAGE_CONTROL_PORT "kage.control"     /* the virtio-serial port that leads to kage */
 #define KAGE_PROTOCOL_VERSION 1
 #define KAGE_TOKEN_HEX 64u /* 256 bits in hexadecimal digits */
 #define KAGE_TOKEN_FW_CFG "opt/kage/token"
@@ -80,7 +82,7 @@ const char *kage_msg_name(int type);
 /* Writes the header of a frame with a payload of `len` bytes. */
 void kage_frame_header(uint8_t out[KAGE_FRAME_HEADER], enum kage_msg_type type, uint32_t len);
 
-/* Takes one WebSocket message apart. Returns 0, or a kage_rpc_error with *why set to a static
+/* Takes one message apart. Returns 0, or a kage_rpc_error with *why set to a static
  * text; *type is then valid if at least one byte was there, else -1. The payload is borrowed. */
 int kage_frame_parse(const uint8_t *data, size_t len, int *type, const uint8_t **payload,
                      size_t *payload_len, const char **why);

@@ -19,8 +19,9 @@
  * (docs/system in QEMU's tree). */
 #define QEMU_OLDEST_MAJOR 6
 
-/* Addresses of our own, in the range QEMU uses for guests; 4b:41 spells "KA". */
-#define MAC_CONTROL "52:54:00:4b:41:01"
+/* Addresses of our own, in the range QEMU uses for guests; 4b:41 spells "KA". vmd tells the two
+ * networks apart by them (guest/network.c). */
+#define MAC_WAY_IN "52:54:00:4b:41:01"
 #define MAC_JOB "52:54:00:4b:41:02"
 
 /* By which vmd finds the disk with the root file system. */
@@ -174,11 +175,21 @@ static void add_clock(struct machine *m)
  * Words for the kernel. Under emulation its checks of the clocks cost time and
  * can fail for lack of it, and patching for one CPU is not worth its price;
  * with one CPU the periodic timer serves, and calibrating the APIC's takes
- * 0.1 s. Self-tests of ciphers cost 0.2 s. Security modules that get no policy
- * and an audit log that nobody reads decide nothing, but are asked at every
- * system call; Landlock stays, for programs use it themselves. The initcalls set
- * up tracing, TCP variants and certificates for signed modules, which the store's
- * kernels have no use for. A kernel of the user's own keeps all of its own.
+ * 0.1 s. Self-tests of ciphers cost 0.2 s.
+ *
+ * kage's own kernels do without what no job of theirs uses. Security modules
+ * that get no policy and an audit log that nobody reads decide nothing, but are
+ * asked at every system call; Landlock stays, for programs use it themselves. The
+ * account of pressure on resources is kept at every change of a task's state. The
+ * initcalls set up tracing, TCP variants and certificates for signed modules.
+ *
+ * Under emulation they also do without the second calibration of the clock. It
+ * comes a second after the start, so in the middle of what a restored machine does
+ * first, stops all of it (stop_machine()) and took a tenth of a warm run. The first
+ * one, against the ACPI timer, was never more than 21 ppm away from it in boots
+ * beside a compiler on every processor.
+ *
+ * A kernel of the user's own keeps all of its own.
  */
 static char *kernel_words(const struct machine *m)
 {
@@ -197,10 +208,13 @@ static char *kernel_words(const struct machine *m)
     kage_buf_adds(&words, " cryptomgr.notests");
     if (kage_image_has_rootfs(image))
         kage_buf_adds(&words, " kage.root=" ROOTFS_SERIAL);
-    if (image->form != KAGE_IMAGE_KERNEL)
-        kage_buf_adds(&words, " lsm=landlock audit=0 initcall_blacklist=init_kprobe_trace,"
+    if (image->form != KAGE_IMAGE_KERNEL) {
+        kage_buf_adds(&words, " lsm=landlock audit=0 psi=0 initcall_blacklist=init_kprobe_trace,"
                               "trace_eval_init,cubictcp_register,"
                               "load_system_certificate_list");
+        if (x86 && m->plan->accel == KAGE_ACCEL_TCG)
+            kage_buf_adds(&words, ",init_tsc_clocksource");
+    }
     if (image->cmdline)
         kage_buf_addf(&words, " %s", image->cmdline);
     return kage_buf_take(&words);
@@ -219,28 +233,33 @@ static void add_kernel(struct machine *m)
     kage_cmdline_text(&m->line, loc, "-append", words);
 }
 
-/* What kage itself talks through: console, QMP, and the token. */
+static void add_socket(struct machine *m, const char *name)
+{
+    kage_cmdline_open(&m->line, m->job, "-chardev", "socket");
+    kage_cmdline_key(&m->line, "id", "%s", name);
+    kage_cmdline_key_hole(&m->line, "fd", "", name);
+    kage_cmdline_close(&m->line);
+}
+
+/* What kage itself talks through: console, QMP, and the port that vmd answers on. Port 0 of a
+ * virtio-serial device is for a console. */
 static void add_channels(struct machine *m)
 {
     struct kage_cmdline *c = &m->line;
 
-    kage_cmdline_open(c, m->job, "-chardev", "socket");
-    kage_cmdline_key(c, "id", "console");
-    kage_cmdline_key_hole(c, "fd", "", "console");
-    kage_cmdline_close(c);
+    add_socket(m, "console");
     kage_cmdline_text(c, m->job, "-serial", "chardev:console");
-    kage_cmdline_open(c, m->job, "-chardev", "socket");
-    kage_cmdline_key(c, "id", "qmp");
-    kage_cmdline_key_hole(c, "fd", "", "qmp");
-    kage_cmdline_close(c);
+    add_socket(m, "qmp");
     kage_cmdline_open(c, m->job, "-mon", NULL);
     kage_cmdline_key(c, "chardev", "qmp");
     kage_cmdline_key(c, "mode", "control");
     kage_cmdline_close(c);
-    kage_cmdline_open(c, m->job, "-fw_cfg", NULL);
-    kage_cmdline_key(c, "name", "%s", KAGE_TOKEN_FW_CFG);
-    kage_cmdline_key_hole(c, "file", m->fd_folder, "token");
+    add_socket(m, "control");
+    kage_cmdline_open(c, m->job, "-device", "virtio-serial-pci");
+    kage_cmdline_key(c, "max_ports", "2");
+    kage_cmdline_key(c, "disable-legacy", "on");
     kage_cmdline_close(c);
+    kage_cmdline_whole(c, m->job, "-device", KAGE_QEMU_CONTROL);
 }
 
 static void add_nic(struct machine *m, struct kage_loc loc, const char *id, const char *mac)
@@ -261,14 +280,6 @@ static void add_nic(struct machine *m, struct kage_loc loc, const char *id, cons
     kage_cmdline_close(&m->line);
 }
 
-/* The NIC that only vmd uses. It comes before every other NIC, so it is the guest's eth0. */
-static void add_control_network(struct machine *m)
-{
-    _Static_assert(KAGE_AGENT_PORT == 8080, "KAGE_QEMU_CONTROL forwards to vmd's port");
-    kage_cmdline_whole(&m->line, m->job, "-netdev", KAGE_QEMU_CONTROL);
-    add_nic(m, m->job, "control", MAC_CONTROL);
-}
-
 static void add_forward(struct machine *m, const struct kage_spec_forward *forward)
 {
     struct in_addr addr;
@@ -285,7 +296,7 @@ static void add_forward(struct machine *m, const struct kage_spec_forward *forwa
                      forward->address, forward->host_port, forward->guest_port);
 }
 
-/* The network of the job's commands, guest's eth1, present only when the spec turns it on. */
+/* The network of the job's commands, present only when the spec turns it on. */
 static void add_job_network(struct machine *m)
 {
     const struct kage_spec_network *network = &m->spec->network;
@@ -399,6 +410,12 @@ static char *qemu_program(const struct kage_host_facts *facts, enum kage_arch gu
                          kage_arch_name(guest));
 }
 
+/* Where a process finds its own descriptors as files. */
+static const char *fd_folder(const struct kage_host_facts *facts)
+{
+    return strcmp(facts->os, "linux") == 0 ? "/proc/self/fd/" : "/dev/fd/";
+}
+
 int kage_plan_qemu(const struct kage_spec *spec, const struct kage_host_facts *facts,
                    struct kage_plan *plan, struct kage_error *err)
 {
@@ -412,7 +429,7 @@ int kage_plan_qemu(const struct kage_spec *spec, const struct kage_host_facts *f
         .linux_host = linux_host,
         .qboot = facts->qboot,
         .qemu_version = v[0] * 100 + v[1],
-        .fd_folder = linux_host ? "/proc/self/fd/" : "/dev/fd/",
+        .fd_folder = fd_folder(facts),
     };
 
     if (v[0] != 0 && v[0] < QEMU_OLDEST_MAJOR)
@@ -427,10 +444,31 @@ int kage_plan_qemu(const struct kage_spec *spec, const struct kage_host_facts *f
     add_clock(&m);
     add_kernel(&m);
     add_channels(&m);
-    add_control_network(&m);
     add_shares(&m);
     add_rootfs(&m);
     add_disk(&m);
     add_job_network(&m);
+    return kage_cmdline_end(&m.line, plan);
+}
+
+int kage_plan_open_way_in(struct kage_plan *plan, const struct kage_host_facts *facts,
+                          struct kage_error *err)
+{
+    struct machine m = {
+        .line = {.err = err, .args = plan->args, .n = plan->n_args, .cap = plan->n_args},
+        .plan = plan,
+        .job = {.file = plan->spec_file, .line = 1, .col = 1},
+        .fd_folder = fd_folder(facts),
+    };
+
+    _Static_assert(KAGE_AGENT_PORT == 8080, "KAGE_QEMU_WAY_IN forwards to vmd's port");
+    plan->args = NULL;
+    plan->n_args = 0;
+    kage_cmdline_open(&m.line, m.job, "-fw_cfg", NULL);
+    kage_cmdline_key(&m.line, "name", "%s", KAGE_TOKEN_FW_CFG);
+    kage_cmdline_key_hole(&m.line, "file", m.fd_folder, "token");
+    kage_cmdline_close(&m.line);
+    kage_cmdline_whole(&m.line, m.job, "-netdev", KAGE_QEMU_WAY_IN);
+    add_nic(&m, m.job, "way-in", MAC_WAY_IN);
     return kage_cmdline_end(&m.line, plan);
 }

@@ -46,16 +46,18 @@ static const struct option {
     {"-netdev", FORM_KEYS, "user", "id net host dns dhcpstart ipv6 restrict hostfwd"},
     {"-fsdev", FORM_KEYS, "local", "id security_model multidevs readonly|path"},
     {"-blockdev", FORM_KEYS, NULL, "driver node-name read-only file locking discard|filename"},
-    {"-device", FORM_KEYS, "virtio-net-pci virtio-9p-pci virtio-blk-pci",
-     "netdev mac romfile fsdev mount_tag drive serial disable-legacy ctrl_vq ctrl_rx ctrl_vlan "
+    {"-device", FORM_KEYS,
+     "virtio-serial-pci virtserialport virtio-net-pci virtio-9p-pci virtio-blk-pci",
+     "max_ports chardev name netdev mac romfile fsdev mount_tag drive serial disable-legacy "
+     "ctrl_vq ctrl_rx ctrl_vlan "
      "ctrl_rx_extra "
      "ctrl_mac_addr ctrl_guest_offloads guest_announce"},
 };
 
 #define FORMAT_HOLE "rootfs-format"
 
-static const char *const placeholders[] = {"kernel", "initrd",  "rootfs", FORMAT_HOLE,
-                                           "qmp",    "console", "token",  "scratch"};
+static const char *const placeholders[] = {"kernel",  "initrd",  "rootfs", FORMAT_HOLE, "qmp",
+                                           "console", "control", "token",  "scratch"};
 
 static const struct option *find_option(const char *flag)
 {

@@ -5,14 +5,17 @@
 
 #include "common/base/buf.h"
 #include "common/base/error.h"
+#include "common/proto/frame.h"
 #include "runner/plan/plan.h"
 
 /* Words that every plan says alike. The first is QEMU's own seccomp filter, on Linux hosts. The
- * second is the network that only vmd uses: restrict=on, so nothing gets out through it, not even
- * to the host's loopback; port 0, so the host's kernel chooses one. */
+ * second is the port that leads to vmd. The third is the network by which others reach vmd in a
+ * machine that stays: restrict=on, so nothing gets out through it, not even to the host's loopback;
+ * port 0, so the host's kernel chooses one. */
 #define KAGE_QEMU_SANDBOX "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-#define KAGE_QEMU_CONTROL                                                                          \
-    "user,id=control,net=10.0.2.0/24,ipv6=off,restrict=on,"                                        \
+#define KAGE_QEMU_CONTROL "virtserialport,chardev=control,name=" KAGE_CONTROL_PORT
+#define KAGE_QEMU_WAY_IN                                                                           \
+    "user,id=way-in,net=10.0.2.0/24,ipv6=off,restrict=on,"                                         \
     "hostfwd=tcp:127.0.0.1:0-10.0.2.15:8080"
 
 /*

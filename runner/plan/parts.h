@@ -47,4 +47,4 @@ int kage_plan_step_type(enum kage_plan_step_kind kind);
 char *kage_plan_secret_entry(const char *name);
 
 /* Version of the JSON form; a reader takes its own and no other. */
-#define KAGE_PLAN_VERSION 1
+#define KAGE_PLAN_VERSION 2

@@ -19,7 +19,8 @@
  *   %{kernel} %{initrd}    files of the image, from the image store: whole arguments, so their
  *                          paths may hold commas
  *   %{rootfs-format}       raw or qcow2, whatever the image's root file system is
- *   %{qmp} %{console}      descriptor numbers of inherited sockets
+ *   %{qmp} %{console} %{control}
+ *                          descriptor numbers of inherited sockets
  *   %{token} %{rootfs} %{scratch} %{share:NAME}
  *                          descriptor numbers too, opened by QEMU through /proc/self/fd/N on
  *                          Linux and /dev/fd/N on macOS: the file with the token, the image's root
@@ -151,6 +152,11 @@ bool kage_image_has_rootfs(const struct kage_spec_image *image);
 int kage_plan_make(const struct kage_spec *spec, const struct kage_host_facts *facts,
                    struct kage_plan **ret, struct kage_error *err);
 void kage_plan_free(struct kage_plan *plan);
+
+/* Makes the machine one that others than the kage that started it reach, over a network of its own
+ * and with its token: for machines that stay. */
+int kage_plan_open_way_in(struct kage_plan *plan, const struct kage_host_facts *facts,
+                          struct kage_error *err);
 
 /* The job's name, with its place in the matrix if there is one: "build (cc=gcc, os=a)", and with
  * what kage_plans_label() found necessary. Owned. */

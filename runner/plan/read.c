@@ -48,7 +48,7 @@ static int read_head(const struct cJSON *root, struct kage_plan *plan, struct ka
                        err);
 
     if (!o.failed && kage_json_u64(&o, "kage_plan", 0, NUMBER_MAX, 0) != KAGE_PLAN_VERSION)
-        kage_json_fail(&o, "kage_plan", "must be 1: this is not a plan of this version of kage");
+        kage_json_fail(&o, "kage_plan", "must be 2: this is not a plan of this version of kage");
     plan->name = kage_json_str(&o, "name", true);
     plan->spec_file = kage_json_str(&o, "spec", true);
     plan->arch = (enum kage_arch)kage_plan_read_word(&o, "arch", kage_arch_from, KAGE_ARCH_X86_64);
@@ -258,7 +258,8 @@ static bool has_option(const struct kage_plan *plan, const char *flag, const cha
     return false;
 }
 
-/* What keeps the guest in, no plan can leave out. */
+/* What keeps the guest in, no plan can leave out; nor what kage talks through, each with its own.
+ */
 static int check_confinement(const struct kage_plan *plan, struct kage_error *err)
 {
     static const struct {
@@ -268,7 +269,12 @@ static int check_confinement(const struct kage_plan *plan, struct kage_error *er
         {"-no-user-config", NULL},
         {"-display", "none"},
         {"-no-reboot", NULL},
-        {"-netdev", KAGE_QEMU_CONTROL},
+        {"-chardev", "socket,id=console,fd=%{console}"},
+        {"-serial", "chardev:console"},
+        {"-chardev", "socket,id=qmp,fd=%{qmp}"},
+        {"-mon", "chardev=qmp,mode=control"},
+        {"-chardev", "socket,id=control,fd=%{control}"},
+        {"-device", KAGE_QEMU_CONTROL},
 #ifdef __linux__
         {"-sandbox", KAGE_QEMU_SANDBOX},
 #endif
@@ -345,7 +351,7 @@ static int read_several(const struct cJSON *root, struct kage_plans *ret, struct
     const struct cJSON *jobs;
 
     if (!o.failed && kage_json_u64(&o, "kage_plans", 0, NUMBER_MAX, 0) != KAGE_PLAN_VERSION)
-        kage_json_fail(&o, "kage_plans", "must be 1: these are not plans of this version of kage");
+        kage_json_fail(&o, "kage_plans", "must be 2: these are not plans of this version of kage");
     jobs = kage_json_list(&o, "jobs");
     if (!o.failed && kage_json_list_len(jobs) == 0)
         kage_json_fail(&o, "jobs", "must hold at least one job");

@@ -17,8 +17,6 @@ static void end_line(struct kage_console *c)
     while (c->line_len && c->line[c->line_len - 1] == '\r')
         c->line_len--;
     c->line[c->line_len] = '\0';
-    if (strstr(c->line, KAGE_CONSOLE_READY))
-        c->ready = true;
     panic = strstr(c->line, PANIC_MARK);
     if (panic && !c->panicked) {
         c->panicked = true;

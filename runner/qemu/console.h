@@ -5,7 +5,7 @@
 
 /*
  * The guest's serial console, as far as a run needs it: the last lines, for
- * messages when a boot fails, and two marks that the guest prints. Everything in
+ * messages when a boot fails, and whether the kernel says that it panicked. Everything in
  * it is the guest's word: hints, never decisions, and escaped when shown.
  */
 #define KAGE_CONSOLE_KEEP (16u * 1024u) /* bytes kept; a flood pushes out older ones */
@@ -16,13 +16,9 @@ struct kage_console {
     size_t start;   /* where the oldest is */
     char line[256]; /* the line being received, cut at its size */
     size_t line_len;
-    bool ready;      /* vmd said that it listens */
     bool panicked;   /* the kernel said that it panicked */
     char panic[256]; /* the line it said it with */
 };
-
-/* The line vmd prints when it listens. */
-#define KAGE_CONSOLE_READY "kage: vmd ready"
 
 void kage_console_add(struct kage_console *console, const char *data, size_t len);
 

@@ -31,11 +31,11 @@ struct start_failure {
 
 /* Everything QEMU inherits; closed in kage once QEMU runs. */
 struct inheritance {
-    int qmp, console, token, stderr_pipe, scratch;
+    int qmp, console, control, token, stderr_pipe, scratch;
     const struct kage_qemu_memory *memory; /* may be NULL */
     int *shares;
     size_t n_shares;
-    char numbers[5][16]; /* text of qmp, console, token, scratch, rootfs */
+    char numbers[6][16]; /* text of qmp, console, token, scratch, rootfs, control */
     char (*share_numbers)[16];
     const struct kage_plan *plan;
     const struct kage_image_files *files;
@@ -52,6 +52,17 @@ static int socket_pair(int *ours, int *theirs, struct kage_error *err)
     *ours = pair[0];
     *theirs = pair[1];
     return 0;
+}
+
+/* Does the command line have this placeholder? */
+static bool asks_for(const struct kage_plan *plan, const char *name)
+{
+    KAGE_CLEANUP(kage_freep) char *hole = kage_asprintf("%%{%s}", name);
+
+    for (size_t i = 0; i < plan->n_args; i++)
+        if (strstr(plan->args[i].text, hole))
+            return true;
+    return false;
 }
 
 static int make_token(struct kage_qemu *qemu, int *fd, struct kage_error *err)
@@ -95,6 +106,7 @@ static void inheritance_done(struct inheritance *in)
 {
     kage_closep(&in->qmp);
     kage_closep(&in->console);
+    kage_closep(&in->control);
     kage_closep(&in->token);
     kage_closep(&in->stderr_pipe);
     kage_closep(&in->scratch);
@@ -120,6 +132,8 @@ static const char *lookup(const char *name, void *user)
         return in->numbers[0];
     if (!strcmp(name, "console"))
         return in->numbers[1];
+    if (!strcmp(name, "control"))
+        return in->numbers[5];
     if (!strcmp(name, "token"))
         return in->numbers[2];
     if (!strcmp(name, "scratch"))
@@ -150,7 +164,7 @@ static void add_memory(char **argv, size_t n, const struct inheritance *in)
         kage_asprintf("memory-backend-file,id=ram,size=%lld,mem-path=/proc/self/fd/%d,"
                       "share=%s",
                       (long long)st.st_size, in->memory->ram_fd, in->memory->shared ? "on" : "off");
-    if (in->memory->restore) {
+    if (in->memory->state_fd >= 0) {
         argv[n++] = kage_strdup("-incoming");
         argv[n++] = kage_strdup("defer");
     }
@@ -167,7 +181,8 @@ static void use_memory_backend(char **machine)
 static char **make_argv(const struct kage_plan *plan, struct inheritance *in,
                         struct kage_error *err)
 {
-    const int fds[] = {in->qmp, in->console, in->token, in->scratch, in->files->rootfs_fd};
+    const int fds[] = {in->qmp,     in->console,          in->token,
+                       in->scratch, in->files->rootfs_fd, in->control};
     char **argv = kage_alloc((plan->n_args + 6) * sizeof *argv);
 
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
@@ -271,7 +286,7 @@ static _Noreturn void become_qemu(char *program, char **argv, const struct inher
     setrlimit(RLIMIT_CORE, &no_core);
     /* QEMU asks for huge pages for its translation buffer. A short run touches a little of each,
      * and clearing them took a tenth of a warm start. */
-    if (in->memory && in->memory->restore)
+    if (in->memory && in->memory->state_fd >= 0)
         prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -281,12 +296,15 @@ static _Noreturn void become_qemu(char *program, char **argv, const struct inher
     close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
     keep_open(in->qmp);
     keep_open(in->console);
+    keep_open(in->control);
     keep_open(in->token);
     keep_open(in->scratch);
     if (in->files->rootfs)
         keep_open(in->files->rootfs_fd);
-    if (in->memory)
+    if (in->memory) {
         keep_open(in->memory->ram_fd);
+        keep_open(in->memory->state_fd);
+    }
     for (size_t i = 0; i < in->n_shares; i++)
         keep_open(in->shares[i]);
     if ((r = kage_jail_enter(ruleset)))
@@ -354,8 +372,9 @@ static int start(const struct kage_plan *plan, const struct kage_image_files *fi
                               plan->qemu);
     if (socket_pair(&qemu->qmp_fd, &in->qmp, err) < 0 ||
         socket_pair(&qemu->console_fd, &in->console, err) < 0 ||
-        make_token(qemu, &in->token, err) < 0 || open_shares(plan, in, err) < 0 ||
-        (plan->disk && take_disk(plan, in, err) < 0))
+        socket_pair(&qemu->control_fd, &in->control, err) < 0 ||
+        (asks_for(plan, "token") && make_token(qemu, &in->token, err) < 0) ||
+        open_shares(plan, in, err) < 0 || (plan->disk && take_disk(plan, in, err) < 0))
         return -1;
     if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
         return kage_error_errno(err, KAGE_CLASS_HOST, errno, "cannot make a pipe");
@@ -379,6 +398,7 @@ int kage_qemu_start(const struct kage_plan *plan, const struct kage_image_files 
 {
     struct inheritance in = {.qmp = -1,
                              .console = -1,
+                             .control = -1,
                              .token = -1,
                              .stderr_pipe = -1,
                              .scratch = -1,
@@ -407,6 +427,7 @@ void kage_qemu_stop(struct kage_qemu *qemu)
     kage_closep(&qemu->pid_fd);
     kage_closep(&qemu->qmp_fd);
     kage_closep(&qemu->console_fd);
+    kage_closep(&qemu->control_fd);
     kage_closep(&qemu->stderr_fd);
     explicit_bzero(qemu->token, sizeof qemu->token);
 }

@@ -18,20 +18,22 @@ struct kage_qemu {
     int pid_fd;     /* readable when QEMU has ended */
     int qmp_fd;     /* kage's end of the control channel; moved out by its user */
     int console_fd; /* kage's end of the serial console */
+    int control_fd; /* kage's end of the port that vmd answers on; moved out by its user */
     int stderr_fd;  /* what QEMU itself complains about */
-    char token[KAGE_TOKEN_HEX + 1];
-    bool jailed; /* Landlock is in force */
+    char token[KAGE_TOKEN_HEX + 1]; /* "" for a machine that only kage reaches */
+    bool jailed;                    /* Landlock is in force */
 };
 
 #define KAGE_QEMU_INIT                                                                             \
     {                                                                                              \
-        .pid_fd = -1, .qmp_fd = -1, .console_fd = -1, .stderr_fd = -1                              \
+        .pid_fd = -1, .qmp_fd = -1, .console_fd = -1, .control_fd = -1, .stderr_fd = -1            \
     }
 
 /* The guest's memory in a file, for machines that are saved or restored. */
 struct kage_qemu_memory {
     int ram_fd;   /* a file as large as the guest's memory; stays the caller's */
-    bool restore; /* wait for a saved state */
+    int state_fd; /* the saved state to begin with, which QEMU is told by this number; -1: it boots
+                   */
     bool shared;  /* the guest writes to the file; else it is mapped privately */
     int disk_fd;  /* the scratch disk, if the machine has one: the caller's; -1 for a new one */
 };

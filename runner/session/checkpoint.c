@@ -23,8 +23,8 @@
  * Theory of operation. A run that may have to make a checkpoint starts from a copy of the
  * template's memory that only it has, and that QEMU can save from. After the command:
  *
- *   unmount the shares → park → disconnect → save the devices → copy memory and disk → keep them
- *   under the key → let the same machine go on → connect, resume, adopt, mount the shares
+ *   unmount the shares → park → leave vmd alone → save the devices → copy memory and disk → keep
+ *   them under the key → let the same machine go on → hello, resume, adopt, mount the shares
  *
  * The machine stands still from the third step to the seventh. Whatever goes wrong on the way, the
  * run goes on without the checkpoint: it has lost nothing. A later run restores the copy and comes
@@ -33,11 +33,8 @@
  *
  * QEMU refuses to save a machine that has a 9p share mounted. A process that has something open in
  * one keeps it mounted, and there is no checkpoint then.
- *
- * The token of the running machine came into its memory with the connection, and freed memory keeps
- * it for a while; it is taken out of the copy, as that one outlives the machine.
  */
-#define QUIET_MS 60 /* for vmd to see that its client has gone */
+#define QUIET_MS 60 /* for the guest to be done with what it was asked last */
 #define POLL_MS 2
 #define COPY_STEP (UINT64_C(64) << 20)
 /* For each of: saving the devices, a step of copying, going on. Normally a fraction of a second. */
@@ -49,10 +46,9 @@ enum making_phase {
     QUIET,
     SAVING,
     COPYING_RAM,
-    ERASING,
     COPYING_DISK,
-    BACK,      /* to be connected to again */
-    RETURNING, /* connected: a loss is a loss from here on */
+    BACK,      /* goes on, and is to be greeted again */
+    RETURNING, /* vmd has answered */
 };
 
 struct kage_making {
@@ -127,7 +123,7 @@ static void on_continued(const struct cJSON *result, const char *error, void *us
         kage_run_finish(run, KAGE_CLASS_INTERNAL, 0, (struct kage_loc){0},
                         kage_asprintf("QEMU does not let the machine go on: %s", error));
     else if (!run->client)
-        kage_run_connect(run);
+        kage_run_greet(run);
 }
 
 static void go_on(struct kage_run *run)
@@ -195,9 +191,6 @@ static void copy(struct kage_run *run)
 
     if (m->phase == COPYING_RAM)
         r = kage_sparse_copy(run->ram_fd, m->place.ram_fd, memory, &m->at, COPY_STEP);
-    else if (m->phase == ERASING)
-        r = kage_sparse_erase(m->place.ram_fd, memory, &m->at, COPY_STEP, run->qemu.token,
-                              strlen(run->qemu.token));
     else if (m->phase == COPYING_DISK)
         r = kage_sparse_copy(run->disk_fd, m->place.disk_fd, (off_t)run->plan->disk, &m->at,
                              COPY_STEP);
@@ -210,9 +203,7 @@ static void copy(struct kage_run *run)
     if (r == 0)
         return;
     m->at = 0;
-    if (m->phase == COPYING_RAM) {
-        m->phase = ERASING;
-    } else if (m->phase == ERASING && run->disk_fd >= 0) {
+    if (m->phase == COPYING_RAM && run->disk_fd >= 0) {
         m->phase = COPYING_DISK;
     } else {
         keep(run);
@@ -367,7 +358,7 @@ static void on_parked(const struct kage_msg *reply, void *user)
         return;
     }
     run->making->phase = QUIET;
-    kage_timer_set(run->save_timer, 1); /* the connection is not closed under its own feet */
+    kage_timer_set(run->save_timer, 1); /* the client is not freed under its own feet */
 }
 
 static void on_prepared(const struct kage_msg *reply, void *user)
@@ -378,7 +369,7 @@ static void on_prepared(const struct kage_msg *reply, void *user)
 static void park(struct kage_run *run)
 {
     run->making->phase = PARKING;
-    kage_client_request(run->client, KAGE_MSG_PREPARE, "{}", on_prepared, run);
+    kage_client_request(run->client, KAGE_MSG_PREPARE, KAGE_PREPARE, on_prepared, run);
     kage_client_request(run->client, KAGE_MSG_PARK, "{}", on_parked, run);
 }
 

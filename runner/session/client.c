@@ -23,7 +23,7 @@ struct request {
 };
 
 struct kage_client {
-    struct kage_ws_conn *conn; /* NULL once it is gone */
+    struct kage_conn *conn; /* NULL once it is gone */
     const struct kage_client_handler *handler;
     void *user;
     struct request *first, **last;
@@ -37,13 +37,38 @@ struct kage_client {
     char *lost_why;
     uint64_t last_heard;
     bool paused;
-    bool resume; /* the machine was restored */
-    bool times;
-    uint64_t open_us;
+    bool on_line; /* the connection is the caller's */
+    unsigned flags;
     int64_t ahead_us; /* how far the host's clock is ahead of the guest's */
+    bool have_ahead;
 };
 
 /* ---- the end ---- */
+
+static void ignore_close(struct kage_conn *conn, const char *reason, void *user)
+{
+}
+
+static void ignore_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
+{
+}
+
+/* Whatever still comes is for nobody; a line goes on for the next client. */
+static void detach(struct kage_client *c)
+{
+    static const struct kage_conn_handler nobody = {.on_message = ignore_message,
+                                                    .on_close = ignore_close};
+    struct kage_conn *conn = c->conn;
+
+    if (!conn)
+        return;
+    c->conn = NULL;
+    kage_conn_set_handler(conn, &nobody, NULL);
+    if (!c->on_line)
+        kage_conn_close(conn);
+    else if (c->paused)
+        kage_conn_pause(conn, false);
+}
 
 /* Callers are in the middle of something; they hear of the loss from the loop. */
 static void lose(struct kage_client *c, enum kage_class class, char *why)
@@ -54,8 +79,7 @@ static void lose(struct kage_client *c, enum kage_class class, char *why)
     }
     c->lost_class = class;
     c->lost_why = why;
-    if (c->conn)
-        kage_ws_close(c->conn);
+    detach(c);
     kage_timer_set(c->defer_loss, 1);
 }
 
@@ -84,7 +108,7 @@ static void send_frame(struct kage_client *c, enum kage_msg_type type, const voi
     if (!c->conn)
         return;
     kage_frame_header(head, type, (uint32_t)len);
-    kage_ws_send(c->conn, head, sizeof head, payload, len);
+    kage_conn_send(c->conn, head, sizeof head, payload, len);
 }
 
 void kage_client_request(struct kage_client *c, enum kage_msg_type type, const char *payload,
@@ -129,7 +153,7 @@ void kage_client_stdin(struct kage_client *c, uint32_t id, const void *data, siz
     kage_frame_header(head, KAGE_MSG_STDIN_RAW, (uint32_t)len + 4);
     for (int i = 0; i < 4; i++)
         head[KAGE_FRAME_HEADER + i] = (uint8_t)(id >> (8 * i));
-    kage_ws_send(c->conn, head, sizeof head, data, len);
+    kage_conn_send(c->conn, head, sizeof head, data, len);
 }
 
 void kage_client_ping(struct kage_client *c)
@@ -165,21 +189,6 @@ static void send_resume(struct kage_client *c)
     explicit_bzero(random, sizeof random);
 }
 
-void kage_client_resume(struct kage_client *client)
-{
-    client->resume = true;
-}
-
-void kage_client_want_times(struct kage_client *client)
-{
-    client->times = true;
-}
-
-uint64_t kage_client_open_us(const struct kage_client *client)
-{
-    return client->open_us;
-}
-
 uint64_t kage_client_host_us(const struct kage_client *client, int64_t guest_us)
 {
     return (uint64_t)(guest_us + client->ahead_us);
@@ -192,14 +201,30 @@ static void say_hello(struct kage_client *c)
 
     kage_msg_init(&hello, KAGE_MSG_HELLO);
     hello.hello.version = KAGE_PROTOCOL_VERSION;
-    hello.hello.features = (struct kage_str_list){.items = features, .n = c->times ? 2 : 1};
+    hello.hello.features =
+        (struct kage_str_list){.items = features, .n = c->flags & KAGE_CLIENT_TIMES ? 2 : 1};
     kage_client_request_msg(c, &hello, NULL, NULL);
-    if (c->resume)
+    if (c->flags & KAGE_CLIENT_RESUME)
         send_resume(c);
     kage_client_ping(c);
 }
 
 /* ---- receiving ---- */
+
+/* How far the clocks are apart cannot be more than what a message that was just sent says; one that
+ * waited for others before it left says too much. */
+static void note_moment(struct kage_client *c, int64_t guest_us)
+{
+    int64_t ahead;
+
+    if (guest_us == KAGE_UNSET)
+        return;
+    ahead = (int64_t)kage_now_us() - guest_us;
+    if (!c->have_ahead || ahead < c->ahead_us) {
+        c->ahead_us = ahead;
+        c->have_ahead = true;
+    }
+}
 
 static ssize_t find_expected(const struct kage_client *c, uint32_t id)
 {
@@ -255,8 +280,7 @@ static void on_reply(struct kage_client *c, struct kage_msg *msg)
     if (r->type == KAGE_MSG_HELLO && msg->type == KAGE_MSG_HELLO_OK) {
         kage_msg_done(&c->hello_ok);
         c->hello_ok = *msg;
-        if (msg->hello_ok.now_us != KAGE_UNSET)
-            c->ahead_us = (int64_t)kage_now_us() - msg->hello_ok.now_us;
+        note_moment(c, msg->hello_ok.now_us);
         kage_msg_init(msg, KAGE_MSG_OK); /* its contents moved */
     } else if (r->type == KAGE_MSG_PING && c->hello_ok.type) {
         struct kage_msg hello_ok = c->hello_ok;
@@ -293,6 +317,7 @@ static void on_json(struct kage_client *c, int type, const uint8_t *payload, siz
     }
     switch (type) {
     case KAGE_MSG_EXIT:
+        note_moment(c, msg.exit.ended_us);
         on_exit_msg(c, &msg);
         break;
     case KAGE_MSG_STDIN_WINDOW:
@@ -301,6 +326,9 @@ static void on_json(struct kage_client *c, int type, const uint8_t *payload, siz
                                   c->user);
         break;
     case KAGE_MSG_SPAWNED:
+        note_moment(c, msg.spawned.started_us);
+        on_reply(c, &msg);
+        break;
     case KAGE_MSG_ERROR:
     case KAGE_MSG_OK:
     case KAGE_MSG_DATA:
@@ -335,7 +363,7 @@ static void on_raw(struct kage_client *c, int type, const uint8_t *payload, size
     c->handler->on_output(id, type == KAGE_MSG_STDERR_RAW, payload + 4, len - 4, c->user);
 }
 
-static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+static void on_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
 {
     struct kage_client *c = user;
     const uint8_t *payload;
@@ -354,17 +382,16 @@ static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t le
         on_json(c, type, payload, payload_len);
 }
 
-static void on_open(struct kage_ws_conn *conn, void *user)
+static void on_open(struct kage_conn *conn, void *user)
 {
     struct kage_client *c = user;
 
     c->conn = conn;
     c->last_heard = kage_now_ms();
-    c->open_us = kage_now_us();
     say_hello(c);
 }
 
-static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
+static void on_close(struct kage_conn *conn, const char *reason, void *user)
 {
     struct kage_client *c = user;
 
@@ -372,24 +399,56 @@ static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
     lose(c, KAGE_CLASS_AGENT_LOST, kage_printable(reason, strlen(reason)));
 }
 
-static const struct kage_ws_handler ws_handler = {
+static const struct kage_conn_handler conn_handler = {
     .on_open = on_open, .on_message = on_message, .on_close = on_close};
 
 /* ---- life ---- */
 
-int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, const char *token,
-                    const struct kage_client_handler *handler, void *user, struct kage_client **ret,
-                    struct kage_error *err)
+static int client_new(struct kage_loop *loop, unsigned flags,
+                      const struct kage_client_handler *handler, void *user,
+                      struct kage_client **ret, struct kage_error *err)
 {
     struct kage_client *c = kage_alloc(sizeof *c);
-    struct kage_ws_conn *conn = NULL;
 
-    *c = (struct kage_client){.handler = handler, .user = user};
+    *c = (struct kage_client){.handler = handler, .user = user, .flags = flags};
     c->last = &c->first;
     c->last_heard = kage_now_ms();
-    if (kage_timer_new(loop, on_deferred_loss, c, &c->defer_loss, err) < 0 ||
-        kage_ws_connect(ws, "127.0.0.1", port, token, KAGE_FRAME_MAX + KAGE_FRAME_HEADER,
-                        &ws_handler, c, &conn, err) < 0) {
+    if (kage_timer_new(loop, on_deferred_loss, c, &c->defer_loss, err) < 0) {
+        kage_client_free(c);
+        return -1;
+    }
+    *ret = c;
+    return 0;
+}
+
+int kage_client_on_line(struct kage_loop *loop, struct kage_conn *line, unsigned flags,
+                        const struct kage_client_handler *handler, void *user,
+                        struct kage_client **ret, struct kage_error *err)
+{
+    if (client_new(loop, flags, handler, user, ret, err) < 0)
+        return -1;
+    (*ret)->on_line = true;
+    (*ret)->conn = line;
+    kage_conn_set_handler(line, &conn_handler, *ret);
+    /* It may have ended while nobody was there to hear of it. */
+    if (kage_conn_is_closed(line))
+        lose(*ret, KAGE_CLASS_AGENT_LOST, kage_strdup("the connection was closed"));
+    else
+        say_hello(*ret);
+    return 0;
+}
+
+int kage_client_connect(struct kage_loop *loop, struct kage_ws *ws, uint16_t port,
+                        const char *token, const struct kage_client_handler *handler, void *user,
+                        struct kage_client **ret, struct kage_error *err)
+{
+    struct kage_client *c;
+    struct kage_conn *conn = NULL;
+
+    if (client_new(loop, 0, handler, user, &c, err) < 0)
+        return -1;
+    if (kage_ws_connect(ws, "127.0.0.1", port, token, KAGE_FRAME_MAX + KAGE_FRAME_HEADER,
+                        &conn_handler, c, &conn, err) < 0) {
         kage_client_free(c);
         return -1;
     }
@@ -398,25 +457,11 @@ int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, c
     return 0;
 }
 
-static void ignore_close(struct kage_ws_conn *conn, const char *reason, void *user)
-{
-}
-
-static void ignore_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
-{
-}
-
 void kage_client_free(struct kage_client *c)
 {
-    static const struct kage_ws_handler nobody = {.on_message = ignore_message,
-                                                  .on_close = ignore_close};
-
     if (!c)
         return;
-    if (c->conn) {
-        kage_ws_set_handler(c->conn, &nobody, NULL);
-        kage_ws_close(c->conn);
-    }
+    detach(c);
     while (c->first) {
         struct request *r = c->first;
 
@@ -438,7 +483,7 @@ void kage_client_pause(struct kage_client *c, bool paused)
     c->paused = paused;
     c->last_heard = kage_now_ms();
     if (c->conn)
-        kage_ws_pause(c->conn, paused);
+        kage_conn_pause(c->conn, paused);
 }
 
 uint64_t kage_client_last_heard(const struct kage_client *c)

@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 #include "common/proto/message.h"
 
+struct kage_conn;
 struct kage_loop;
 struct kage_ws;
 
@@ -26,23 +27,31 @@ struct kage_client_handler {
     /* More of a process's standard input may be sent. */
     void (*on_window)(const char *handle, uint64_t bytes, void *user);
     /* The connection failed or ended, or the guest broke the protocol (class internal; else class
-     * agent-lost). Called at most once, never from inside kage_client_new. */
+     * agent-lost). Called at most once, never from inside a function of this header. */
     void (*on_lost)(enum kage_class class, const char *why, void *user);
 };
 
 /* The reply is an ok, spawned, data or running_status message, or error. Borrowed. */
 typedef void (*kage_client_fn)(const struct kage_msg *reply, void *user);
 
-int kage_client_new(struct kage_loop *loop, struct kage_ws *ws, uint16_t port, const char *token,
-                    const struct kage_client_handler *handler, void *user, struct kage_client **ret,
-                    struct kage_error *err);
-/* For a machine that was restored, right after kage_client_new: its first request gives it the time
- * and random bytes of its own, before anything can run. */
-void kage_client_resume(struct kage_client *client);
-/* Asks vmd for the moments at which things happen in the guest; right after kage_client_new. */
-void kage_client_want_times(struct kage_client *client);
-/* kage_now_us() when the connection stood, and when it was that moment in the guest. */
-uint64_t kage_client_open_us(const struct kage_client *client);
+enum kage_client_flags {
+    /* The machine was restored: the first request gives it the time and random bytes of its own,
+     * before anything can run. */
+    KAGE_CLIENT_RESUME = 1,
+    /* vmd is to tell the moments at which things happen in the guest. */
+    KAGE_CLIENT_TIMES = 2,
+};
+
+/* Greets vmd on a connection that leads to it already, and stays the caller's: it can carry one
+ * client after the other. */
+int kage_client_on_line(struct kage_loop *loop, struct kage_conn *line, unsigned flags,
+                        const struct kage_client_handler *handler, void *user,
+                        struct kage_client **ret, struct kage_error *err);
+/* Connects to a machine that can be reached, with its token. */
+int kage_client_connect(struct kage_loop *loop, struct kage_ws *ws, uint16_t port,
+                        const char *token, const struct kage_client_handler *handler, void *user,
+                        struct kage_client **ret, struct kage_error *err);
+/* The guest's moment on this side's clock, in microseconds. */
 uint64_t kage_client_host_us(const struct kage_client *client, int64_t guest_us);
 void kage_client_free(struct kage_client *client);
 

@@ -377,7 +377,7 @@ static int set_up(struct kage_exec_state *x, uint16_t port, const char *token,
         return -1;
     kage_timer_set(x->tick, TICK_MS);
     kage_timer_set(x->limit, x->what->timeout_ms);
-    return kage_client_new(x->loop, x->ws, port, token, &client_handler, x, &x->client, err);
+    return kage_client_connect(x->loop, x->ws, port, token, &client_handler, x, &x->client, err);
 }
 
 static void tear_down(struct kage_exec_state *x)

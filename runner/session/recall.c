@@ -10,8 +10,8 @@
 
 /*
  * Theory of operation. A machine comes back from a checkpoint in the same way whether it was saved
- * just now or in an earlier run: vmd is connected to, gives the processes that were parked to the
- * new connection, and mounts the shares anew. A later run first takes from the template's note what
+ * just now or in an earlier run: vmd is greeted, gives the processes that were parked to whoever
+ * greets it, and mounts the shares anew. A later run first takes from the template's note what
  * became of the commands that it will not run.
  */
 

@@ -13,8 +13,8 @@
 
 #include "common/base/alloc.h"
 #include "common/base/text.h"
+#include "common/loop/line.h"
 #include "common/loop/loop.h"
-#include "common/loop/ws.h"
 #include "common/proto/message.h"
 #include "runner/plan/parts.h"
 #include "runner/qemu/qmp.h"
@@ -26,8 +26,8 @@
 /*
  * Theory of operation. A run is a chain of events on one loop:
  *
- *   QEMU started → QMP tells the forwarded port → the console says that vmd listens → connect →
- *   hello and ping answered ("ready") → sessions and mounts → command after command → verdict
+ *   QEMU started → hello and ping sent into vmd's port, answered once vmd is there ("ready") →
+ *   sessions and mounts → command after command → verdict
  *
  * Anything else that can happen (QEMU ends, the kernel panics, the connection drops, silence, a
  * signal, a timeout) leads to kage_run_finish(), which fixes the verdict, kills the machine and
@@ -38,11 +38,8 @@
  * better explanation wins.
  */
 
-/* The guest's end of the control NIC (slirp's default guest address). */
+/* The guest's end of the network of a machine that stays (slirp's default guest address). */
 #define GUEST_ADDRESS "10.0.2.15"
-/* Without the console's hint kage tries on its own this often; attempts that hang are dropped. */
-#define CONNECT_EVERY_MS 3000
-#define RECONNECT_MS 50
 #define LOSS_HOLD_MS 300
 /* The guest is pinged when nothing came from it for a tick, and given up after this many ticks of
  * silence in a row. Counting ticks, not time, forgives a kage that was itself stopped for a while.
@@ -53,6 +50,8 @@
 #define DRAIN_MS 2000
 /* From "vmd is ready" to "the machine is saved"; normally a fraction of a second. */
 #define SAVE_LIMIT_MS 20000
+/* For QEMU to say which port it has forwarded. */
+#define ANSWER_LIMIT_MS 20000
 /* A restored machine has little to do until it answers; one that does not is booted instead. */
 #define RESTORE_FRACTION 6
 
@@ -119,6 +118,8 @@ static void stop_machine(struct kage_run *run)
 {
     kage_client_free(run->client);
     run->client = NULL;
+    kage_line_free(run->line);
+    run->line = NULL;
     kage_qmp_free(run->qmp);
     run->qmp = NULL;
     kage_watch_free(run->pid_watch);
@@ -135,8 +136,8 @@ static void quit_when_written(struct kage_run *run)
 
 static void set_timers_off(struct kage_run *run)
 {
-    struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->save_timer};
+    struct kage_timer *timers[] = {run->boot_timer, run->job_timer, run->heartbeat, run->loss_timer,
+                                   run->save_timer};
 
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         if (timers[i])
@@ -144,7 +145,7 @@ static void set_timers_off(struct kage_run *run)
     kage_commands_timers_off(run);
 }
 
-/* Called from the loop right after the callback that finished the run: the machine must not be
+/* Called by the loop right after the callback that finished the run: the machine must not be
  * taken apart under the feet of one of its own callbacks. */
 static void on_finished(void *user)
 {
@@ -185,7 +186,7 @@ void kage_run_finish(struct kage_run *run, enum kage_class class, int exit_code,
     }
     kage_run_stage(run, NULL);
     set_timers_off(run);
-    kage_timer_set(run->boot_timer, 1);
+    kage_loop_later(run->loop, &run->finished);
     /* Output that nobody reads must not keep alive a run that was told to end. */
     if (class == KAGE_CLASS_INTERRUPTED || class == KAGE_CLASS_TIMEOUT)
         kage_timer_set(run->drain_timer, DRAIN_MS);
@@ -281,18 +282,10 @@ static void on_qemu_exit(uint32_t events, void *user)
 static void on_console(uint32_t events, void *user)
 {
     struct kage_run *run = user;
-    bool was_ready = run->console.ready;
     ssize_t n = read_console(run);
 
-    if (n <= 0) {
-        if (n == 0 || (errno != EAGAIN && errno != EINTR))
-            kage_watch_set(run->console_watch, 0);
-        return;
-    }
-    if (run->console.ready && !was_ready && !run->ready) {
-        kage_run_stage(run, "boot");
-        kage_run_connect(run);
-    }
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        kage_watch_set(run->console_watch, 0);
 }
 
 static void on_qmp_lost(const char *why, void *user)
@@ -308,11 +301,10 @@ static void on_qmp_event(const char *name, const struct cJSON *data, void *user)
     struct kage_run *run = user;
 
     /* What ends the machine shows on the pidfd, with better words. */
-    if (run->how == KAGE_START_RESTORE && !strcmp(name, "RESUME")) {
-        if (!run->resumed)
-            kage_run_stage(run, "start QEMU and restore the machine");
+    if (run->how == KAGE_START_RESTORE && !strcmp(name, "RESUME") && !run->resumed) {
+        kage_run_stage(run, "start QEMU and restore the machine");
         run->resumed = true;
-        kage_run_connect(run);
+        kage_run_greet(run);
     }
 }
 
@@ -323,6 +315,9 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
                                                                      GUEST_ADDRESS, KAGE_AGENT_PORT)
                                            : 0;
 
+    if (run->done || run->loss_why)
+        return;
+    kage_timer_set(run->boot_timer, 0);
     if (!port) {
         kage_run_finish(run, KAGE_CLASS_HOST, 0, (struct kage_loc){0},
                         kage_asprintf("QEMU did not forward a port to the guest: %s",
@@ -330,24 +325,27 @@ static void on_usernet(const struct cJSON *result, const char *error, void *user
         return;
     }
     run->port = (uint16_t)port;
-    if (!run->resumed)
-        kage_run_stage(run, "start QEMU");
-    if (run->console.ready || run->resumed)
-        kage_run_connect(run);
-    else
-        kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
+    kage_steps_start(run);
 }
 
-/* ---- the connection ---- */
+/* Others can reach the machine by the port of the host that QEMU was given. */
+static void find_way_in(struct kage_run *run)
+{
+    cJSON *usernet = cJSON_CreateObject();
+
+    kage_timer_set(run->boot_timer, ANSWER_LIMIT_MS);
+
+    cJSON_AddStringToObject(usernet, "command-line", "info usernet");
+    kage_qmp_execute(run->qmp, "human-monitor-command", usernet, -1, on_usernet, run);
+}
+
+/* ---- vmd ---- */
 
 static void note_ready(struct kage_run *run, const struct kage_msg *hello_ok)
 {
     if (!run->options->times)
         return;
-    kage_timeline_add(&run->result->timeline, KAGE_SIDE_HOST, "connect", run->stage_us,
-                      kage_client_open_us(run->client));
-    run->stage_us = kage_client_open_us(run->client);
-    kage_run_stage(run, "greet vmd");
+    kage_run_stage(run, run->how == KAGE_START_RESTORE ? "greet vmd" : "start QEMU and boot");
     if (run->how == KAGE_START_RESTORE)
         return; /* what follows was in the template's life */
     kage_run_guest_span(run, "kernel", 0, hello_ok->hello_ok.began_us);
@@ -360,7 +358,6 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     struct kage_run *run = user;
 
     if (run->ready && !run->done && kage_checkpoint_is_back(run)) {
-        kage_timer_set(run->connect_timer, 0);
         kage_timer_set(run->boot_timer, 0);
         kage_timer_set(run->heartbeat, HEARTBEAT_MS);
         if (kage_output_pending(run->out) || kage_output_pending(run->err))
@@ -374,7 +371,6 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     note_ready(run, hello_ok);
     run->result->boot_ms = kage_now_ms() - run->boot_start_ms;
     kage_timer_set(run->boot_timer, 0);
-    kage_timer_set(run->connect_timer, 0);
     kage_timer_set(run->heartbeat, HEARTBEAT_MS);
     if (run->how == KAGE_START_SAVE) {
         kage_timer_set(run->boot_timer, SAVE_LIMIT_MS);
@@ -383,7 +379,10 @@ static void on_client_ready(const struct kage_msg *hello_ok, void *user)
     }
     kage_run_progress(run, "up after %" PRIu64 ".%02" PRIu64 " s (%s)", run->result->boot_ms / 1000,
                       run->result->boot_ms / 10 % 100, kage_accel_name(run->plan->accel));
-    kage_steps_start(run);
+    if (run->options->on_up)
+        find_way_in(run);
+    else
+        kage_steps_start(run);
 }
 
 static void on_client_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len,
@@ -407,15 +406,8 @@ static void on_client_lost(enum kage_class class, const char *why, void *user)
     struct kage_run *run = user;
     KAGE_CLEANUP(kage_freep) char *when = NULL;
 
-    if ((!run->ready || kage_checkpoint_is_back(run)) && class == KAGE_CLASS_AGENT_LOST) {
-        /* Too early, most likely: the guest does not listen yet. */
-        kage_client_free(run->client);
-        run->client = NULL;
-        kage_timer_set(run->connect_timer, RECONNECT_MS);
-        return;
-    }
     when = while_doing(run);
-    lose(run, class,
+    lose(run, class == KAGE_CLASS_AGENT_LOST && !run->ready ? KAGE_CLASS_BOOT : class,
          class == KAGE_CLASS_INTERNAL
              ? kage_strdup(why)
              : kage_asprintf("lost the connection to vmd in the guest %s: %s", when, why));
@@ -428,29 +420,33 @@ static const struct kage_client_handler client_handler = {
     .on_lost = on_client_lost,
 };
 
-void kage_run_connect(struct kage_run *run)
+void kage_run_greet(struct kage_run *run)
 {
     struct kage_error err = KAGE_ERROR_INIT;
+    unsigned flags = (run->how == KAGE_START_RESTORE ? KAGE_CLIENT_RESUME : 0) |
+                     (run->options->times ? KAGE_CLIENT_TIMES : 0);
 
-    if (!run->port || (run->ready && !kage_checkpoint_is_back(run)) || run->done)
+    if (run->done)
         return;
     kage_client_free(run->client);
     run->client = NULL;
-    if (kage_client_new(run->loop, run->ws, run->port, run->qemu.token, &client_handler, run,
-                        &run->client, &err) < 0)
+    if (kage_client_on_line(run->loop, kage_line_conn(run->line), flags, &client_handler, run,
+                            &run->client, &err) < 0)
         kage_run_finish(run, err.class, 0, (struct kage_loc){0}, KAGE_TAKE(err.message));
-    else
-        kage_timer_set(run->connect_timer, CONNECT_EVERY_MS);
-    if (run->client && run->how == KAGE_START_RESTORE)
-        kage_client_resume(run->client);
-    if (run->client && run->options->times)
-        kage_client_want_times(run->client);
 }
 
-static void on_connect_timer(void *user)
+/* Nobody greets vmd yet, and it has nothing to say by itself. */
+static void on_early_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
 {
-    kage_run_connect(user);
 }
+
+static void on_early_close(struct kage_conn *conn, const char *reason, void *user)
+{
+    on_client_lost(KAGE_CLASS_AGENT_LOST, reason, user);
+}
+
+static const struct kage_conn_handler early_handler = {.on_message = on_early_message,
+                                                       .on_close = on_early_close};
 
 /* ---- timers and signals ---- */
 
@@ -459,13 +455,11 @@ static void on_boot_timer(void *user)
     struct kage_run *run = user;
     KAGE_CLEANUP(kage_freep) char *limit = kage_duration_text(run->plan->boot_timeout_ms);
 
-    if (run->done) {
-        on_finished(run);
-        return;
-    }
     if (run->ready) {
         kage_run_finish(run, KAGE_CLASS_INTERNAL, 0, (struct kage_loc){0},
-                        kage_strdup("saving the machine took too long"));
+                        kage_strdup(run->how == KAGE_START_SAVE || run->making
+                                        ? "saving the machine took too long"
+                                        : "QEMU does not tell the machine's port"));
         return;
     }
     kage_run_finish(
@@ -593,20 +587,15 @@ static int set_up_loop(struct kage_run *run, struct kage_error *err)
         struct kage_timer **timer;
         kage_timer_fn fn;
     } timers[] = {
-        {&run->boot_timer, on_boot_timer},
-        {&run->connect_timer, on_connect_timer},
-        {&run->job_timer, on_job_timer},
-        {&run->heartbeat, on_heartbeat},
-        {&run->save_timer, kage_snapshot_on_timer},
-        {&run->loss_timer, on_loss_timer},
-        {&run->drain_timer, on_drain_timer},
+        {&run->boot_timer, on_boot_timer}, {&run->job_timer, on_job_timer},
+        {&run->heartbeat, on_heartbeat},   {&run->save_timer, kage_snapshot_on_timer},
+        {&run->loss_timer, on_loss_timer}, {&run->drain_timer, on_drain_timer},
     };
 
     kage_loop_unignored(ends, sizeof ends / sizeof *ends, &signals);
     signal(SIGPIPE, SIG_IGN);
     if (kage_loop_new(&run->loop, err) < 0 ||
         kage_loop_signals(run->loop, &signals, on_signal, run, err) < 0 ||
-        kage_ws_new(run->loop, &run->ws, err) < 0 ||
         kage_output_new(run->loop, STDOUT_FILENO, &output_handler, run, &run->out, err) < 0 ||
         kage_output_new(run->loop, STDERR_FILENO, &output_handler, run, &run->err, err) < 0)
         return -1;
@@ -620,17 +609,15 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 {
     static const struct kage_qmp_handler qmp_handler = {.on_lost = on_qmp_lost,
                                                         .on_event = on_qmp_event};
-    struct kage_qemu_memory memory = {.restore = run->how == KAGE_START_RESTORE, .disk_fd = -1};
-    cJSON *usernet = cJSON_CreateObject();
+    struct kage_qemu_memory memory = {.state_fd = -1, .disk_fd = -1};
 
-    cJSON_AddStringToObject(usernet, "command-line", "info usernet");
     if ((run->how == KAGE_START_RESTORE && kage_checkpoint_prepare(run, err) < 0) ||
-        (run->how == KAGE_START_SAVE && kage_snapshot_prepare(run, err) < 0)) {
-        cJSON_Delete(usernet);
+        (run->how == KAGE_START_SAVE && kage_snapshot_prepare(run, err) < 0))
         return -1;
-    }
     if (run->template)
         memory.ram_fd = run->template->ram_fd;
+    if (run->how == KAGE_START_RESTORE)
+        memory.state_fd = run->template->state_fd;
     if (run->ram_fd >= 0) {
         memory.ram_fd = run->ram_fd;
         memory.shared = true;
@@ -651,17 +638,19 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
             0 ||
         kage_qmp_new(run->loop, kage_take_fd(&run->qemu.qmp_fd), &qmp_handler, run, &run->qmp,
                      err) < 0 ||
+        kage_line_new(run->loop, kage_take_fd(&run->qemu.control_fd),
+                      KAGE_FRAME_HEADER + KAGE_FRAME_MAX, &early_handler, run, &run->line,
+                      err) < 0 ||
         kage_watch_new(run->loop, run->qemu.console_fd, EPOLLIN, on_console, run,
                        &run->console_watch, err) < 0 ||
         kage_watch_new(run->loop, run->qemu.pid_fd, EPOLLIN, on_qemu_exit, run, &run->pid_watch,
-                       err) < 0) {
-        cJSON_Delete(usernet);
+                       err) < 0)
         return -1;
-    }
     run->result->jailed = run->qemu.jailed;
     if (run->how == KAGE_START_RESTORE)
         kage_snapshot_restore(run);
-    kage_qmp_execute(run->qmp, "human-monitor-command", usernet, -1, on_usernet, run);
+    else
+        kage_run_greet(run);
     kage_timer_set(run->boot_timer, run->how == KAGE_START_RESTORE
                                         ? run->plan->boot_timeout_ms / RESTORE_FRACTION
                                         : run->plan->boot_timeout_ms);
@@ -672,8 +661,8 @@ static int start_machine(struct kage_run *run, struct kage_error *err)
 
 static void tear_down(struct kage_run *run)
 {
-    struct kage_timer *timers[] = {run->boot_timer, run->connect_timer, run->job_timer,
-                                   run->heartbeat,  run->loss_timer,    run->save_timer};
+    struct kage_timer *timers[] = {run->boot_timer, run->job_timer, run->heartbeat, run->loss_timer,
+                                   run->save_timer};
 
     stop_machine(run);
     kage_checkpoint_free(run);
@@ -681,7 +670,6 @@ static void tear_down(struct kage_run *run)
     kage_artifacts_free(run);
     kage_output_free(run->out);
     kage_output_free(run->err);
-    kage_ws_free(run->ws);
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++)
         kage_timer_free(timers[i]);
     kage_timer_free(run->drain_timer);
@@ -705,6 +693,7 @@ bool kage_run_machine(const struct kage_plan *plan, const struct kage_image_file
                            .qemu = KAGE_QEMU_INIT};
     struct kage_error err = KAGE_ERROR_INIT;
 
+    run.finished = (struct kage_later){.fn = on_finished, .user = &run};
     kage_result_begin(plan, result);
     if (set_up_loop(&run, &err) < 0 || start_machine(&run, &err) < 0 ||
         kage_loop_run(run.loop, &err) < 0) {

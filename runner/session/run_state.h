@@ -1,5 +1,6 @@
 #pragma once
 
+#include "common/loop/loop.h"
 #include "runner/qemu/console.h"
 #include "runner/qemu/process.h"
 #include "runner/session/command.h"
@@ -9,13 +10,10 @@
 
 struct cJSON;
 struct kage_client;
-struct kage_loop;
+struct kage_line;
 struct kage_msg;
 struct kage_output;
 struct kage_qmp;
-struct kage_timer;
-struct kage_watch;
-struct kage_ws;
 
 /* How a machine comes up. */
 enum kage_start {
@@ -48,22 +46,23 @@ struct kage_run {
     bool saving, saved;
 
     struct kage_loop *loop;
-    struct kage_ws *ws;
     struct kage_output *out, *err; /* standard output and error */
     struct kage_qemu qemu;
     struct kage_qmp *qmp;
     struct kage_console console;
     struct kage_watch *pid_watch, *console_watch;
+    struct kage_line *line; /* to vmd */
     struct kage_client *client;
-    uint16_t port; /* host end of the forwarded port, 0 until known */
+    uint16_t port; /* of the host, by which others reach a machine that stays; 0 until known */
     uint64_t boot_start_ms;
     uint64_t stage_us; /* when the current stage began, see kage_run_stage() */
     bool ready;        /* vmd has answered */
     bool done;         /* the verdict stands; what is left is to write out and stop */
     bool vm_gone;
 
+    struct kage_later finished;
     struct kage_timer *save_timer, *drain_timer;
-    struct kage_timer *boot_timer, *connect_timer, *job_timer, *heartbeat, *loss_timer;
+    struct kage_timer *boot_timer, *job_timer, *heartbeat, *loss_timer;
     unsigned silent_ticks;
     char *loss_why;
     enum kage_class loss_class;
@@ -104,11 +103,14 @@ void kage_run_guest_span(struct kage_run *run, const char *name, int64_t start_u
 void kage_run_progress(struct kage_run *run, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Connects to vmd, anew if need be. */
-void kage_run_connect(struct kage_run *run);
+/* Says hello to vmd, anew if need be. */
+void kage_run_greet(struct kage_run *run);
 
 /* Goes on reading from the guest unless something that it feeds is full. */
 void kage_run_unpause(struct kage_run *run);
+
+/* What vmd is asked to make ahead: sandboxes with the limit that most specs have. */
+#define KAGE_PREPARE "{\"max_processes\":" KAGE_DEFAULT_PROCESSES "}"
 
 /* snapshot.c: saving a machine that is ready, and the start of a restored one. */
 /* Memory that can be saved; sets run->ram_fd. */
@@ -128,7 +130,7 @@ int kage_checkpoint_prepare(struct kage_run *run, struct kage_error *err);
  * kage_steps_next() is called when that is over. */
 bool kage_checkpoint_make(struct kage_run *run, size_t step);
 void kage_checkpoint_on_timer(struct kage_run *run);
-/* Whether the machine that was saved goes on, and is to be connected to again. */
+/* Whether the machine that was saved goes on, and has not answered yet. */
 bool kage_checkpoint_is_back(const struct kage_run *run);
 /* Goes on in a machine that was saved, this one or a copy of it, once vmd has answered. */
 void kage_checkpoint_return(struct kage_run *run);

@@ -16,8 +16,8 @@
 
 /*
  * Theory of operation. A machine is saved once vmd is ready and has made sandboxes ahead, which is
- * most of what a first command needs. Its connection is closed first, and it gets a moment to take
- * that in: a template must not hold half a conversation.
+ * most of what a first command needs. It gets a moment to come to rest first: what it still had to
+ * do, every machine restored from it would do again.
  *
  *   x-ignore-shared → getfd → migrate fd: → completed → copy the memory → end of this QEMU
  *
@@ -26,10 +26,11 @@
  * With x-ignore-shared QEMU leaves out memory that is a shared file; what is written to `state` is
  * a few hundred kilobytes of devices. While the machine boots that file is in memory: on a disk's
  * file system, booting took 0.3 s more than the copy does. The copy leaves out pages of zeros. A
- * restored QEMU maps `ram` privately and reads `state` the same way. The descriptor is passed over
- * QMP: QEMU's seccomp filter and the jail forbid both starting a program and opening the file.
+ * restored QEMU maps `ram` privately and reads `state` the same way. The descriptor is inherited,
+ * or passed over QMP: QEMU's seccomp filter and the jail forbid both starting a program and opening
+ * the file.
  */
-#define QUIET_MS 60 /* for vmd to see that its client has gone */
+#define QUIET_MS 60 /* for the guest to be done with what it was asked last */
 #define POLL_MS 2
 #define FD_NAME "kage-state"
 
@@ -57,22 +58,15 @@ static void ignore_shared_memory(struct kage_run *run, kage_qmp_fn fn)
     kage_qmp_execute(run->qmp, "migrate-set-capabilities", arguments, -1, fn, run);
 }
 
-static void pass_state(struct kage_run *run, const char *command, int fd, kage_qmp_fn fn)
+void kage_snapshot_write(struct kage_run *run, int state_fd, kage_qmp_fn fn)
 {
     cJSON *name = cJSON_CreateObject(), *uri = cJSON_CreateObject();
 
-    /* The descriptor that wrote the state may be the one that now reads it. */
-    lseek(fd, 0, SEEK_SET);
+    ignore_shared_memory(run, fn);
     cJSON_AddStringToObject(name, "fdname", FD_NAME);
     cJSON_AddStringToObject(uri, "uri", "fd:" FD_NAME);
-    kage_qmp_execute(run->qmp, "getfd", name, fd, fn, run);
-    kage_qmp_execute(run->qmp, command, uri, -1, fn, run);
-}
-
-void kage_snapshot_write(struct kage_run *run, int state_fd, kage_qmp_fn fn)
-{
-    ignore_shared_memory(run, fn);
-    pass_state(run, "migrate", state_fd, fn);
+    kage_qmp_execute(run->qmp, "getfd", name, state_fd, fn, run);
+    kage_qmp_execute(run->qmp, "migrate", uri, -1, fn, run);
 }
 
 /* ---- the console ---- */
@@ -103,7 +97,6 @@ static void recall_console(struct kage_run *run)
     if (n <= 0)
         return;
     kage_console_add(&run->console, text, (size_t)n);
-    run->console.ready = false; /* that was another machine's word */
     if (run->options->on_console)
         run->options->on_console(text, (size_t)n, run->options->user);
 }
@@ -123,12 +116,13 @@ static void on_prepared(const struct kage_msg *reply, void *user)
 {
     struct kage_run *run = user;
 
-    kage_timer_set(run->save_timer, 1);
+    if (!run->done)
+        kage_timer_set(run->save_timer, 1);
 }
 
 void kage_snapshot_save(struct kage_run *run)
 {
-    kage_client_request(run->client, KAGE_MSG_PREPARE, "{}", on_prepared, run);
+    kage_client_request(run->client, KAGE_MSG_PREPARE, KAGE_PREPARE, on_prepared, run);
 }
 
 static void on_status(const struct cJSON *result, const char *error, void *user)
@@ -165,6 +159,8 @@ void kage_snapshot_on_timer(void *user)
 {
     struct kage_run *run = user;
 
+    if (run->done)
+        return;
     if (run->how != KAGE_START_SAVE) {
         kage_checkpoint_on_timer(run);
     } else if (run->client) {
@@ -182,9 +178,16 @@ void kage_snapshot_on_timer(void *user)
 
 /* ---- restoring ---- */
 
+/* QEMU reads a command one character in each turn of its loop, so there are few of them: it has the
+ * descriptor from the start. */
 void kage_snapshot_restore(struct kage_run *run)
 {
+    KAGE_CLEANUP(kage_freep) char *place = kage_asprintf("fd:%d", run->template->state_fd);
+    cJSON *uri = cJSON_CreateObject();
+
     recall_console(run);
+    lseek(run->template->state_fd, 0, SEEK_SET); /* who wrote it may be who now reads it */
     ignore_shared_memory(run, on_done);
-    pass_state(run, "migrate-incoming", run->template->state_fd, on_done);
+    cJSON_AddStringToObject(uri, "uri", place);
+    kage_qmp_execute(run->qmp, "migrate-incoming", uri, -1, on_done, run);
 }

@@ -401,8 +401,9 @@ static const struct kage_field fields[] = {
 
     {KAGE_OBJECT_LIMITS, "output", KAGE_FIELD_SIZE, .min = 1 * KIB, .max = 1024 * GIB,
      IN_LIMITS(output), .doc = "Output of one command that is passed on."},
-    {KAGE_OBJECT_LIMITS, "processes", KAGE_FIELD_INT, .min = 1, .max = 32768, .fallback = "512",
-     IN_LIMITS(processes), .doc = "Processes of one command at a time."},
+    {KAGE_OBJECT_LIMITS, "processes", KAGE_FIELD_INT, .min = 1, .max = 32768,
+     .fallback = KAGE_DEFAULT_PROCESSES, IN_LIMITS(processes),
+     .doc = "Processes of one command at a time."},
     {KAGE_OBJECT_LIMITS, "memory", KAGE_FIELD_SIZE, .min = 1 * MIB, .max = 1024 * GIB,
      IN_LIMITS(memory), .doc = "Memory of one command."},
 };

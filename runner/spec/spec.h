@@ -6,6 +6,9 @@
 
 #include "common/base/error.h"
 
+/* Processes of a command where the spec gives no limit. */
+#define KAGE_DEFAULT_PROCESSES "512"
+
 struct kage_arena;
 struct kage_buf;
 struct kage_diags;

@@ -10,7 +10,6 @@
 
 #define CHUNK (1024u * 1024u)
 #define PAGE 4096u
-#define NEEDLE_MAX 256u
 
 static const char zeros[PAGE];
 
@@ -108,38 +107,4 @@ int kage_sparse_clone(int from, int to, off_t size)
     if (ftruncate(to, size) < 0)
         return -1;
     return kage_sparse_copy(from, to, size, &at, UINT64_MAX) < 0 ? -1 : 0;
-}
-
-static int erase_in(int fd, const char *data, size_t n, off_t at, const void *bytes, size_t len)
-{
-    static const char blank[NEEDLE_MAX];
-    const char *hit = data;
-
-    while ((hit = memmem(hit, n - (size_t)(hit - data), bytes, len))) {
-        if (write_at(fd, blank, len, at + (hit - data)) < 0)
-            return -1;
-        hit += len;
-    }
-    return 0;
-}
-
-int kage_sparse_erase(int fd, off_t size, off_t *at, uint64_t budget, const void *bytes, size_t len)
-{
-    KAGE_CLEANUP(kage_freep) char *chunk = kage_alloc(CHUNK);
-    off_t there;
-
-    while ((there = next_data(fd, size, at)) > 0) {
-        size_t want = there < (off_t)CHUNK ? (size_t)there : CHUNK;
-        ssize_t n;
-
-        if (!budget)
-            return 0;
-        n = read_at(fd, chunk, want, *at);
-        if (n <= 0 || erase_in(fd, chunk, (size_t)n, *at, bytes, len) < 0)
-            return -1;
-        /* What begins at the end of this chunk is whole in the next one. */
-        *at += there > n && (size_t)n > len ? n - (ssize_t)(len - 1) : n;
-        budget -= (uint64_t)n < budget ? (uint64_t)n : budget;
-    }
-    return there < 0 ? -1 : 1;
 }

@@ -16,8 +16,3 @@ int kage_sparse_copy(int from, int to, off_t size, off_t *at, uint64_t budget);
 
 /* All at once, and by sharing the blocks where the file system can. */
 int kage_sparse_clone(int from, int to, off_t size);
-
-/* Overwrites every place where the `len` bytes (at most 256) stand with zeros. Same steps, same
- * results. */
-int kage_sparse_erase(int fd, off_t size, off_t *at, uint64_t budget, const void *bytes,
-                      size_t len);

@@ -23,8 +23,9 @@
  *
  * The key is a hash of everything that shaped the machine: QEMU's file and
  * version, kernel, initramfs, accelerator and every argument the guest can see; for
- * that of a checkpoint see checkpoint.h. A template holds no secret: the token is read from the new
- * QEMU at every connection, and a client's first message gives fresh random bytes and the time.
+ * that of a checkpoint see checkpoint.h. A template holds no secret: a token, where the machine
+ * has one, is read from the new QEMU at every connection, and a client's first message gives fresh
+ * random bytes and the time.
  *
  * Nothing may change the files once they are made. QEMU before 8.2 insists on
  * opening the memory file for writing even to map it privately, so every use first

@@ -30,7 +30,7 @@ struct view {
 
 struct kage_web_page {
     struct kage_web *web;
-    struct kage_ws_conn *conn;
+    struct kage_conn *conn;
     bool trusted, closing;
     uint64_t opened_ms;
     char *state; /* as sent last */
@@ -58,7 +58,7 @@ static void send_head(struct kage_web_page *p, const struct kage_buf *head, cons
                       size_t len)
 {
     if (!p->closing)
-        kage_ws_send(p->conn, head->data, head->len, body, len);
+        kage_conn_send(p->conn, head->data, head->len, body, len);
 }
 
 static void send_bytes(struct kage_web_page *p, enum kage_wire_type type, const void *body,
@@ -67,7 +67,7 @@ static void send_bytes(struct kage_web_page *p, enum kage_wire_type type, const 
     uint8_t head = (uint8_t)type;
 
     if (!p->closing)
-        kage_ws_send(p->conn, &head, 1, body, len);
+        kage_conn_send(p->conn, &head, 1, body, len);
 }
 
 static void hang_up(struct kage_web_page *p)
@@ -75,7 +75,7 @@ static void hang_up(struct kage_web_page *p)
     if (p->closing)
         return;
     p->closing = true;
-    kage_ws_close(p->conn);
+    kage_conn_close(p->conn);
 }
 
 /* ---- output ---- */
@@ -150,7 +150,7 @@ static void pump(struct kage_web_page *p, struct view *v, struct kage_web_shell 
         send_from(p, v, shell, true);
     }
     while (v->sent < end && v->sent - v->acked < KAGE_WEB_OUTPUT_WINDOW &&
-           kage_ws_queued(p->conn) < KAGE_WS_HIGH_WATER)
+           kage_conn_queued(p->conn) < KAGE_CONN_HIGH_WATER)
         send_output(p, v, shell, KAGE_WEB_OUTPUT_WINDOW - (v->sent - v->acked));
     if (!v->held && end - v->sent > BEHIND_MAX)
         hold(v, shell, true);
@@ -346,7 +346,7 @@ void kage_web_page_message(struct kage_web_page *p, const uint8_t *data, size_t 
     } else if (on_shell_message(p, data, len) < 0) {
         hang_up(p);
     }
-    if (kage_ws_queued(p->conn) > UNREAD_MAX)
+    if (kage_conn_queued(p->conn) > UNREAD_MAX)
         hang_up(p); /* it asks and does not listen */
 }
 
@@ -371,7 +371,7 @@ void kage_web_page_tick(struct kage_web_page *p)
         hang_up(p);
 }
 
-struct kage_web_page *kage_web_page_new(struct kage_web *web, struct kage_ws_conn *conn)
+struct kage_web_page *kage_web_page_new(struct kage_web *web, struct kage_conn *conn)
 {
     struct kage_web_page *p = kage_alloc(sizeof *p);
 

@@ -136,21 +136,21 @@ static unsigned on_upgrade(const struct kage_http_request *request, void *user)
     return n < PAGES_MAX ? 0 : 503;
 }
 
-static void on_open(struct kage_ws_conn *conn, void *user)
+static void on_open(struct kage_conn *conn, void *user)
 {
     struct server *s = user;
 
     for (size_t i = 0; i < PAGES_MAX; i++)
         if (!s->pages[i]) {
             s->pages[i] = kage_web_page_new(&s->web, conn);
-            kage_ws_set_user(conn, &s->pages[i]);
+            kage_conn_set_user(conn, &s->pages[i]);
             return;
         }
-    kage_ws_set_user(conn, NULL);
-    kage_ws_close(conn);
+    kage_conn_set_user(conn, NULL);
+    kage_conn_close(conn);
 }
 
-static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+static void on_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
 {
     struct kage_web_page **slot = user;
 
@@ -158,7 +158,7 @@ static void on_message(struct kage_ws_conn *conn, const uint8_t *data, size_t le
         kage_web_page_message(*slot, data, len);
 }
 
-static void on_drain(struct kage_ws_conn *conn, void *user)
+static void on_drain(struct kage_conn *conn, void *user)
 {
     struct kage_web_page **slot = user;
 
@@ -166,7 +166,7 @@ static void on_drain(struct kage_ws_conn *conn, void *user)
         kage_web_page_drain(*slot);
 }
 
-static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
+static void on_close(struct kage_conn *conn, const char *reason, void *user)
 {
     struct kage_web_page **slot = user;
 
@@ -175,10 +175,10 @@ static void on_close(struct kage_ws_conn *conn, const char *reason, void *user)
 }
 
 static const struct kage_ws_handler ws_handler = {
-    .on_open = on_open,
-    .on_message = on_message,
-    .on_drain = on_drain,
-    .on_close = on_close,
+    .conn = {.on_open = on_open,
+             .on_message = on_message,
+             .on_drain = on_drain,
+             .on_close = on_close},
     .on_upgrade = on_upgrade,
     .on_request = on_request,
 };

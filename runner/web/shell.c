@@ -318,7 +318,8 @@ int kage_web_shell_new(struct kage_loop *loop, struct kage_ws *ws, uint32_t numb
         .history = kage_alloc(KAGE_WEB_HISTORY),
     };
     if (kage_timer_new(loop, on_disconnect, s, &s->disconnect, err) < 0 ||
-        kage_client_new(loop, ws, vm->port, vm->token, &client_handler, s, &s->client, err) < 0) {
+        kage_client_connect(loop, ws, vm->port, vm->token, &client_handler, s, &s->client, err) <
+            0) {
         kage_web_shell_free(s);
         return -1;
     }

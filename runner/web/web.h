@@ -38,8 +38,8 @@ void kage_web_close(struct kage_web *web, uint32_t number);
 bool kage_web_check_key(const struct kage_web *web, const void *key, size_t len);
 
 /* page.c: one WebSocket of a browser that showed its cookie. */
-struct kage_ws_conn;
-struct kage_web_page *kage_web_page_new(struct kage_web *web, struct kage_ws_conn *conn);
+struct kage_conn;
+struct kage_web_page *kage_web_page_new(struct kage_web *web, struct kage_conn *conn);
 void kage_web_page_free(struct kage_web_page *page);
 void kage_web_page_message(struct kage_web_page *page, const uint8_t *data, size_t len);
 void kage_web_page_drain(struct kage_web_page *page);

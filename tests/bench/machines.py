@@ -186,7 +186,7 @@ class Bare:
 
 
 class Wire:
-    """kage's machine with its network and its kernel, but wire.c in place of vmd."""
+    """kage's machine and kernel with the network that a machine that stays has, but wire.c in place of vmd."""
 
     def __init__(self, folder, plan):
         need("qemu-system-x86_64", "cpio", "cc")
@@ -202,8 +202,8 @@ class Wire:
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        netdev = plan.value("-netdev").replace("127.0.0.1:0-", f"127.0.0.1:{self.port}-")
-        nic = plan.args[plan.args.index("-netdev") + 3]
+        netdev = f"user,id=n,net=10.0.2.0/24,ipv6=off,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:8080"
+        nic = "virtio-net-pci,netdev=n,romfile=,disable-legacy=on"
         self.process = subprocess.Popen(
             ["qemu-system-x86_64", *plan.machine(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
              "-kernel", plan.kernel, "-initrd", initrd, "-append", plan.value("-append") + " rdinit=/wire",

@@ -1,7 +1,8 @@
 /*
  * The other end of "raw TCP" in the throughput rows: process 1 of a bare guest that sends or takes
- * bytes over one connection, with no protocol and no second process around it. It comes up as kage's
- * guest does (the same modules, the same interface) and writes chunks of the same size.
+ * bytes over one connection, with no protocol and no second process around it. It comes up as a
+ * guest of `kage start` does (the same modules, the same interface) and writes chunks of the same
+ * size.
  *
  * A connection says "S n\n" (send me n bytes), "R n\n" (read n bytes, then answer one byte) or
  * "Q 0\n" (the end). Built with: cc -O2 -static -D_GNU_SOURCE
@@ -25,9 +26,9 @@
 
 static char data[CHUNK];
 
-static void load_modules(void)
+static void load_modules(const char *path)
 {
-    FILE *list = fopen("/kage/modules", "re");
+    FILE *list = fopen(path, "re");
     char line[512];
 
     while (list && fgets(line, sizeof line, list)) {
@@ -92,7 +93,8 @@ int main(void)
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(PORT)};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-    load_modules();
+    load_modules("/kage/modules");
+    load_modules("/kage/modules.d/virtio_net");
     bring_up("lo", "127.0.0.1");
     bring_up("eth0", "10.0.2.15");
     if (bind(fd, (struct sockaddr *)&in, sizeof in) < 0 || listen(fd, 5) < 0)

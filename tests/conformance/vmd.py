@@ -68,7 +68,7 @@ def output_bytes(message):
 class Vmd:
     """One vmd process on this host."""
 
-    def __init__(self, root=None, extra=()):
+    def __init__(self, root=None, extra=(), pass_fds=()):
         self.folder = tempfile.mkdtemp(prefix="vmd-test-")
         self.token = secrets.token_hex(32)
         token_file = os.path.join(self.folder, "token")
@@ -78,7 +78,7 @@ class Vmd:
                 "--helper", os.environ["KAGE_HELPER"], *extra]
         if root:
             args += ["--root", root]
-        self.process = subprocess.Popen(args, stdout=subprocess.PIPE, cwd="/")
+        self.process = subprocess.Popen(args, stdout=subprocess.PIPE, cwd="/", pass_fds=pass_fds)
         self.port = int(self.process.stdout.readline())
         self.pid = self.process.pid
 

@@ -463,27 +463,19 @@ class Checkpoints(Kage):
               - run: echo started; cat > /dev/null; sleep 3
                 secrets: [E2E_SECRET]
             """)
-        tokens = set()
         for _ in range(2):
             p = self.start("apply", spec, env=self.env)
             self.assertEqual(p.stdout.readline(), b"started\n")
-            for pid in qemu_children(p.pid):
-                for fd in os.listdir(f"/proc/{pid}/fd"):
-                    if "kage-token" in os.readlink(f"/proc/{pid}/fd/{fd}"):
-                        with open(f"/proc/{pid}/fd/{fd}", "rb") as f:
-                            tokens.add(f.read())
             p.communicate(timeout=30)
             self.assertEqual(p.returncode, 0)
-        self.assertEqual(len(tokens), 2)
         key, = self.checkpoints()
         with open(self.files(key)["ram"], "rb") as f:
             ram = f.read()
         with open(self.files(key)["state"], "rb") as f:
             state = f.read()
         self.assertIn(b"marker-in-memory", ram)
-        for text in [secret.encode(), *tokens]:
-            self.assertNotIn(text, ram)
-            self.assertNotIn(text, state)
+        self.assertNotIn(secret.encode(), ram)
+        self.assertNotIn(secret.encode(), state)
 
     def test_it_is_listed_private_and_removed(self):
         self.run_spec(BASIC)

@@ -117,7 +117,7 @@ class Lean(Kage):
             """
         )
         self.assert_code(p, 0)
-        self.assertTrue(p.out.startswith(b"2030-01-02\n2\n/sys/class/net/eth1\n"), p.out)
+        self.assertTrue(p.out.startswith(b"2030-01-02\n2\n/sys/class/net/eth0\n"), p.out)
         with open(self.path("out/a")) as f:
             self.assertEqual(f.read(), "written\n")
 

@@ -280,27 +280,53 @@ class Templates(Kage):
             for name in files:
                 self.assertEqual(os.stat(os.path.join(folder, name)).st_mode & 0o077, 0)
 
-    def test_the_token_of_a_run_is_not_the_template_s(self):
+    def test_a_machine_that_stays_has_its_own_without_its_token(self):
         self.warm(IDENTITY)
-        folder = os.path.join(self.templates, self.keys()[0])
-        p, tokens = self.start("apply", self.spec("""
+        applied = set(self.keys())
+        os.mkdir(self.path("run"), 0o700)
+        env = {**self.env, "XDG_RUNTIME_DIR": self.path("run")}
+        p = self.kage("start", "--network", "tiny", env=env)
+        self.assert_code(p, 0)
+        vm = p.out.decode().strip()
+        try:
+            key, = set(self.keys()) - applied
+            with open(self.path("run", "kage", vm, "token"), "rb") as f:
+                token = f.read().strip()
+            self.assertEqual(len(token), 64)
+            for name in ("ram", "state"):
+                with open(os.path.join(self.templates, key, name), "rb") as f:
+                    self.assertNotIn(token, f.read(), name)
+            # Its own card and the commands' are told apart.
+            p = self.kage("exec", vm, "--network", "--", "sh", "-c", "ls /sys/class/net; ip -4 -o addr show eth0", env=env)
+            self.assert_code(p, 0)
+            self.assertEqual(p.out.split()[:2], [b"eth0", b"lo"])
+            self.assertIn(b"10.0.3.15/24", p.out)
+        finally:
+            self.assert_code(self.kage("stop", vm, env=env), 0)
+
+    def test_nothing_outlives_its_command(self):
+        spec = """
             version: 1
             image: tiny
+            users: {tester: {uid: 1000}}
             commands:
-              - run: echo started; sleep 100
-            """), env=self.env), []
-        self.assertEqual(p.stdout.readline(), b"started\n")
-        for pid in qemu_children(p.pid):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if "kage-token" in os.readlink(f"/proc/{pid}/fd/{fd}"):
-                    with open(f"/proc/{pid}/fd/{fd}", "rb") as f:
-                        tokens.append(f.read())
-        p.send_signal(signal.SIGTERM)
-        p.communicate(timeout=20)
-        self.assertEqual(len(tokens), 1)
-        for name in ("ram", "state"):
-            with open(os.path.join(folder, name), "rb") as f:
-                self.assertNotIn(tokens[0], f.read(), name)
+              - run: &leave |
+                  cd /tmp
+                  (setsid sh -c 'trap : TERM HUP; while :; do echo >>beats; sleep 0.02; done' &)
+                  until [ -s beats ]; do sleep 0.1; done
+                  exit 5
+                expect: {exit: 5}
+              - run: &still |
+                  cd /tmp
+                  before=$(wc -c <beats); sleep 0.3; after=$(wc -c <beats); rm beats
+                  [ $before = $after ] && ! pidof sleep
+              - run: *leave
+                user: tester
+                expect: {exit: 5}
+              - run: *still
+            """
+        for options in ((), (), ("--cold",)):
+            self.assert_code(self.apply(spec, *options, env=self.env), 0)
 
     def test_kill_9_while_making_and_using(self):
         spec = self.spec(IDENTITY)

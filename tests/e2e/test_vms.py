@@ -1,5 +1,6 @@
 """Machines that stay: start, ps, logs, stop, gc, and what they say after a crash."""
 
+import http.client
 import json
 import os
 import random
@@ -54,6 +55,40 @@ class Machines(Kage):
         self.assert_gone(info["owner"])
         self.assertEqual(self.ps(), [])
         self.assertEqual(os.listdir(self.folder()), [])
+
+    def token(self, vm):
+        with open(os.path.join(self.folder(), vm, "token"), "rb") as f:
+            return f.read().strip()
+
+    def test_the_token_is_nowhere(self):
+        vm = self.up("tiny")
+        token, info = self.token(vm), self.machine(vm)
+        self.assertEqual(len(token), 64)
+        self.assert_code(self.run_kage("exec", vm, "--", "true"), 0)
+        seen = self.run_kage("logs", vm).out + self.run_kage("ps", "--format", "json").out
+        for pid in (info["owner"], *qemu_children(info["owner"])):
+            for name in ("cmdline", "environ"):
+                with open(f"/proc/{pid}/{name}", "rb") as f:
+                    seen += f.read()
+        self.assertNotIn(token, seen)
+
+    def test_the_forwarded_port_is_closed_to_strangers(self):
+        info = self.machine(self.up("tiny"))
+        qemu, = qemu_children(info["owner"])
+        listing = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=False).stdout
+        ports = [l.split()[3] for l in listing.split("\n") if f"pid={qemu}," in l]
+        self.assertEqual(ports, [f"127.0.0.1:{info['port']}"])
+        for headers in ({}, {"Authorization": "Bearer " + "0" * 64}, {"Origin": "http://x"}):
+            c = http.client.HTTPConnection("127.0.0.1", info["port"], timeout=20)
+            c.request("GET", "/", headers={"Upgrade": "websocket", "Connection": "Upgrade",
+                                           "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+                                           "Sec-WebSocket-Version": "13", **headers})
+            try:
+                self.assertNotEqual(c.getresponse().status, 101)
+            except (http.client.HTTPException, ConnectionError):
+                pass
+            c.close()
+        self.assertTrue(alive(qemu))
 
     def test_the_truth_after_crashes(self):
         owner_dies, qemu_dies = self.up("tiny"), self.up("tiny")

@@ -1,6 +1,8 @@
 /* A guest that sends anything in any order. The connection is made up here; everything behind it is
  * the client's own. Nothing reaches its user that the protocol does not allow: no output and no
  * exit of a process that does not run, nothing after the connection was given up. */
+#include <stdlib.h>
+
 #include "common/base/alloc.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
@@ -9,41 +11,35 @@
 
 /* ---- the connection ---- */
 
-struct kage_ws_conn {
-    const struct kage_ws_handler *handler;
-    void *user;
-    bool closed;
-};
+static void conn_send(struct kage_conn *c, const void *head, size_t head_len, const void *body,
+                      size_t body_len)
+{
+}
 
-static struct kage_ws_conn conn;
+static void conn_pause(struct kage_conn *c, bool paused)
+{
+}
 
+static void conn_close(struct kage_conn *c)
+{
+}
+
+static const struct kage_conn_kind kind = {
+    .send = conn_send, .pause = conn_pause, .close = conn_close};
+static struct kage_conn conn;
+static const struct kage_conn_handler *clients; /* the client's, until it gives the connection up */
+
+/* For machines that can be reached; here they are spoken to on a line. */
 int kage_ws_connect(struct kage_ws *ws, const char *address, uint16_t port, const char *bearer,
-                    size_t rx_max, const struct kage_ws_handler *handler, void *user,
-                    struct kage_ws_conn **ret, struct kage_error *err)
+                    size_t rx_max, const struct kage_conn_handler *handler, void *user,
+                    struct kage_conn **ret, struct kage_error *err)
 {
-    conn = (struct kage_ws_conn){.handler = handler, .user = user};
-    *ret = &conn;
-    return 0;
+    abort();
 }
 
-void kage_ws_set_handler(struct kage_ws_conn *c, const struct kage_ws_handler *handler, void *user)
+static bool given_up(void)
 {
-    c->handler = handler;
-    c->user = user;
-}
-
-void kage_ws_send(struct kage_ws_conn *c, const void *head, size_t head_len, const void *body,
-                  size_t body_len)
-{
-}
-
-void kage_ws_pause(struct kage_ws_conn *c, bool paused)
-{
-}
-
-void kage_ws_close(struct kage_ws_conn *c)
-{
-    c->closed = true;
+    return conn.handler != clients;
 }
 
 /* ---- the client's user ---- */
@@ -52,38 +48,38 @@ static bool running[256], ready;
 
 static void on_ready(const struct kage_msg *hello_ok, void *user)
 {
-    PROMISE(hello_ok->type == KAGE_MSG_HELLO_OK && !conn.closed);
+    PROMISE(hello_ok->type == KAGE_MSG_HELLO_OK && !given_up());
     ready = true;
 }
 
 static void on_output(uint32_t id, bool is_stderr, const uint8_t *data, size_t len, void *user)
 {
-    PROMISE(id < 256 && running[id] && !conn.closed);
+    PROMISE(id < 256 && running[id] && !given_up());
     for (size_t i = 0; i < len; i++)
         (void)*(volatile const uint8_t *)&data[i];
 }
 
 static void on_exit_of(uint32_t id, const struct kage_msg *exit, void *user)
 {
-    PROMISE(id < 256 && running[id] && !conn.closed);
+    PROMISE(id < 256 && running[id] && !given_up());
     PROMISE(exit->exit.code >= 0 && exit->exit.code <= 255);
     running[id] = false;
 }
 
 static void on_window(const char *handle, uint64_t bytes, void *user)
 {
-    PROMISE(handle && !conn.closed && bytes < UINT64_C(1) << 53);
+    PROMISE(handle && !given_up() && bytes < UINT64_C(1) << 53);
 }
 
 static void on_lost(enum kage_class class, const char *why, void *user)
 {
-    PROMISE(conn.closed && why && *why);
+    PROMISE(given_up() && why && *why);
     kage_loop_quit(user);
 }
 
 static void on_reply(const struct kage_msg *reply, void *user)
 {
-    PROMISE(reply->type == KAGE_MSG_ERROR ? reply->error.message != NULL : !conn.closed);
+    PROMISE(reply->type == KAGE_MSG_ERROR ? reply->error.message != NULL : !given_up());
 }
 
 /* ---- the guest ---- */
@@ -154,13 +150,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(running, 0, sizeof running);
     ready = false;
     PROMISE(kage_loop_new(&loop, &err) == 0);
-    PROMISE(kage_client_new(loop, NULL, 1, "token", &handler, loop, &client, &err) == 0);
-    if (fuzz_byte(&in) % 2)
-        kage_client_resume(client);
-    conn.handler->on_open(&conn, conn.user);
+    conn = (struct kage_conn){.kind = &kind};
+    PROMISE(kage_client_on_line(loop, &conn, fuzz_byte(&in) % 4, &handler, loop, &client, &err) ==
+            0);
+    clients = conn.handler;
     while (in.size)
         act(client, &in);
-    if (conn.closed)
+    if (given_up())
         PROMISE(kage_loop_run(loop, &err) == 0);
     kage_client_free(client);
     kage_loop_free(loop);

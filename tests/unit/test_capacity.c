@@ -159,7 +159,8 @@ static void expect_lacks(const char *lacks)
 
 static void test_parts(void **state)
 {
-    fake_qemu("PCI devices:\\nname \"virtio-net-pci\", bus PCI, alias \"virtio-net\"\\n"
+    fake_qemu("PCI devices:\\nname \"virtio-serial-pci\"\\nname \"virtserialport\"\\n"
+              "name \"virtio-net-pci\", bus PCI, alias \"virtio-net\"\\n"
               "name \"virtio-9p-pci-transitional\"\\nname \"virtio-blk-pci\"\\n",
               "true");
     expect_lacks("-device virtio-9p-pci\n-machine virt\n-accel kvm\n-accel hvf\n");
@@ -167,7 +168,8 @@ static void test_parts(void **state)
     shell("rm \"$0/qemu.asked\"");
     expect_lacks("-device virtio-9p-pci\n-machine virt\n-accel kvm\n-accel hvf\n");
     shell("! test -e \"$0/qemu.asked\"");
-    fake_qemu("name \"virtio-net-pci\"\\nname \"virtio-9p-pci\"\\nname \"virtio-blk-pci\"\\n",
+    fake_qemu("name \"virtio-serial-pci\"\\nname \"virtserialport\"\\nname \"virtio-net-pci\"\\n"
+              "name \"virtio-9p-pci\"\\nname \"virtio-blk-pci\"\\n",
               "exit 1");
     expect_lacks("-machine virt\n-accel kvm\n-accel hvf\n"
                  "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,"

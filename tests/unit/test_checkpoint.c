@@ -130,34 +130,6 @@ static void test_nothing_and_everything(void **state)
     close(all);
 }
 
-static void test_erasing(void **state)
-{
-    static const char token[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-    const size_t n = sizeof token - 1;
-    const off_t places[] = {0, MIB - 1, 2 * MIB - 63, 3 * MIB, 3 * MIB + 64, 8 * MIB - 64};
-    int fd = file(8 * MIB);
-    char *map = mmap(NULL, 8 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    off_t at = 0;
-    int r;
-
-    memset(map, '#', 4 * MIB);
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        memcpy(map + places[i], token, n);
-    memcpy(map + 2 * MIB + 1000, token, n - 1); /* not all of it */
-    while ((r = kage_sparse_erase(fd, 8 * MIB, &at, 1, token, n)) == 0)
-        ;
-    assert_int_equal(r, 1);
-    assert_null(memmem(map, 8 * MIB, token, n));
-    assert_memory_equal(map + 2 * MIB + 1000, token, n - 1);
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        for (size_t k = 0; k < n; k++)
-            assert_int_equal(map[places[i] + (off_t)k], 0);
-    assert_int_equal(map[MIB - 2], '#');
-    assert_int_equal(map[MIB - 1 + 64], '#');
-    munmap(map, 8 * MIB);
-    close(fd);
-}
-
 /* ---- what became of the commands ---- */
 
 static struct kage_plan *make_plan(struct fixture *f)
@@ -393,7 +365,6 @@ int main(void)
         cmocka_unit_test(test_below),
         cmocka_unit_test(test_a_copy_is_the_same_and_as_empty),
         cmocka_unit_test(test_nothing_and_everything),
-        cmocka_unit_test(test_erasing),
         cmocka_unit_test(test_the_past),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_ready_is_not_moved_by_what_comes_later),

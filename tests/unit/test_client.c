@@ -5,10 +5,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/alloc.h"
+#include "common/loop/line.h"
 #include "common/loop/loop.h"
 #include "common/loop/ws.h"
 #include "runner/session/client.h"
@@ -27,15 +30,15 @@ struct guest {
     char lost[300];
 };
 
-static void reply(struct kage_ws_conn *conn, enum kage_msg_type type, const char *json)
+static void reply(struct kage_conn *conn, enum kage_msg_type type, const char *json)
 {
     uint8_t head[KAGE_FRAME_HEADER];
 
     kage_frame_header(head, type, (uint32_t)strlen(json));
-    kage_ws_send(conn, head, sizeof head, json, strlen(json));
+    kage_conn_send(conn, head, sizeof head, json, strlen(json));
 }
 
-static void guest_message(struct kage_ws_conn *conn, const uint8_t *data, size_t len, void *user)
+static void guest_message(struct kage_conn *conn, const uint8_t *data, size_t len, void *user)
 {
     struct guest *g = user;
 
@@ -50,14 +53,14 @@ static void guest_message(struct kage_ws_conn *conn, const uint8_t *data, size_t
         break;
     case KAGE_MSG_SPAWN:
         reply(conn, KAGE_MSG_SPAWNED, "{\"id\":1,\"pid\":7,\"handle\":\"p1\"}");
-        kage_ws_send(conn, g->evil, g->evil_len, NULL, 0);
+        kage_conn_send(conn, g->evil, g->evil_len, NULL, 0);
         break;
     default:
         break;
     }
 }
 
-static const struct kage_ws_handler guest_handler = {.on_message = guest_message};
+static const struct kage_ws_handler guest_handler = {.conn = {.on_message = guest_message}};
 
 static void on_spawned(const struct kage_msg *msg, void *user)
 {
@@ -104,11 +107,23 @@ static void give_up(void *user)
 static const struct kage_client_handler client_handler = {
     .on_ready = on_ready, .on_output = on_output, .on_exit = on_exit_msg, .on_lost = on_lost};
 
-static struct guest attack(const void *bytes, size_t len)
+static void meet(struct guest *g)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_timer *limit;
+
+    assert_int_equal(kage_timer_new(g->loop, give_up, g->loop, &limit, &err), 0);
+    kage_timer_set(limit, 300);
+    assert_int_equal(kage_loop_run(g->loop, &err), 0);
+    kage_timer_free(limit);
+    kage_client_free(g->client);
+    assert_true(g->spawned);
+}
+
+static struct guest attack_by_websocket(const void *bytes, size_t len)
 {
     struct guest g = {.evil = bytes, .evil_len = len};
     struct kage_error err = KAGE_ERROR_INIT;
-    struct kage_timer *limit;
     struct kage_ws *ws;
     uint16_t port;
 
@@ -116,16 +131,35 @@ static struct guest attack(const void *bytes, size_t len)
     assert_int_equal(kage_ws_new(g.loop, &ws, &err), 0);
     assert_int_equal(kage_ws_listen(ws, "127.0.0.1", 0, 1 << 20, &guest_handler, &g, &port, &err),
                      0);
-    assert_int_equal(kage_client_new(g.loop, ws, port, "t", &client_handler, &g, &g.client, &err),
-                     0);
-    assert_int_equal(kage_timer_new(g.loop, give_up, g.loop, &limit, &err), 0);
-    kage_timer_set(limit, 300);
-    assert_int_equal(kage_loop_run(g.loop, &err), 0);
-    kage_timer_free(limit);
-    kage_client_free(g.client);
+    assert_int_equal(
+        kage_client_connect(g.loop, ws, port, "t", &client_handler, &g, &g.client, &err), 0);
+    meet(&g);
     kage_ws_free(ws);
     kage_loop_free(g.loop);
-    assert_true(g.spawned);
+    return g;
+}
+
+static struct guest attack_by_line(const void *bytes, size_t len)
+{
+    struct guest g = {.evil = bytes, .evil_len = len};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_line *host, *guest;
+    int pair[2];
+
+    assert_int_equal(kage_loop_new(&g.loop, &err), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(kage_line_new(g.loop, pair[0], 1 << 20, &guest_handler.conn, &g, &guest, &err),
+                     0);
+    assert_int_equal(kage_line_new(g.loop, pair[1], KAGE_FRAME_HEADER + KAGE_FRAME_MAX,
+                                   &guest_handler.conn, &g, &host, &err),
+                     0);
+    assert_int_equal(
+        kage_client_on_line(g.loop, kage_line_conn(host), 0, &client_handler, &g, &g.client, &err),
+        0);
+    meet(&g);
+    kage_line_free(host);
+    kage_line_free(guest);
+    kage_loop_free(g.loop);
     return g;
 }
 
@@ -135,38 +169,77 @@ static void broken_frames_end_the_connection(void **state)
         const char *bytes;
         size_t len;
         const char *says;
+        bool by_message; /* on a line a frame ends where it says, and nothing else can be wrong */
     } cases[] = {
-        {"\x84", 1, "header"},
-        {"\x84\xff\xff\xff\xff{}", 7, "longer than 16 MiB"},
-        {"\x84\x03\0\0\0{}", 7, "length"},
-        {"\x84\x01\0\0\0{}", 7, "length"},
-        {"\x7f\x02\0\0\0{}", 7, "unknown message type"},
-        {"\x01\x0f\0\0\0{\"command\":\"x\"}", 20, "wrong direction"},
-        {"\x84\x02\0\0\0[]", 7, "JSON"},
-        {"\x84\x11\0\0\0{\"id\":2,\"code\":0}", 22, "does not run"},
-        {"\x84\x13\0\0\0{\"id\":1,\"code\":256}", 24, "code"},
-        {"\x86\x02\0\0\0{}", 7, "nobody asked"},
-        {"\x91\x03\0\0\0\1\0\0", 8, "without a process"},
-        {"\x91\x05\0\0\0\2\0\0\0x", 10, "does not run"},
+        {"\x84", 1, "header", true},
+        {"\x84\xff\xff\xff\xff{}", 7, "longer than 16 MiB", false},
+        {"\x84\x03\0\0\0{}", 7, "length", true},
+        {"\x84\x01\0\0\0{}", 7, "length", true},
+        {"\x7f\x02\0\0\0{}", 7, "unknown message type", false},
+        {"\x01\x0f\0\0\0{\"command\":\"x\"}", 20, "wrong direction", false},
+        {"\x84\x02\0\0\0[]", 7, "JSON", false},
+        {"\x84\x11\0\0\0{\"id\":2,\"code\":0}", 22, "does not run", false},
+        {"\x84\x13\0\0\0{\"id\":1,\"code\":256}", 24, "code", false},
+        {"\x86\x02\0\0\0{}", 7, "nobody asked", false},
+        {"\x91\x03\0\0\0\1\0\0", 8, "without a process", false},
+        {"\x91\x05\0\0\0\2\0\0\0x", 10, "does not run", false},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct guest g = attack(cases[i].bytes, cases[i].len);
+        for (int line = 0; line <= !cases[i].by_message; line++) {
+            struct guest g =
+                (line ? attack_by_line : attack_by_websocket)(cases[i].bytes, cases[i].len);
 
-        if (g.lost_class != KAGE_CLASS_INTERNAL || !strstr(g.lost, cases[i].says))
-            fail_msg("case %zu: class %s, '%s'", i, kage_class_name(g.lost_class), g.lost);
-        assert_int_equal(g.exits, 0);
+            if (g.lost_class != KAGE_CLASS_INTERNAL || !strstr(g.lost, cases[i].says))
+                fail_msg("case %zu: class %s, '%s'", i, kage_class_name(g.lost_class), g.lost);
+            assert_int_equal(g.exits, 0);
+        }
     }
 }
 
 static void proper_output_and_exit_pass(void **state)
 {
-    struct guest g = attack("\x91\x06\0\0\0\1\0\0\0ab", 11);
+    struct guest (*const ways[])(const void *bytes, size_t len) = {attack_by_websocket,
+                                                                   attack_by_line};
 
-    assert_int_equal(g.output, 2);
-    assert_int_equal(g.lost_class, KAGE_CLASS_NONE);
-    g = attack("\x84\x11\0\0\0{\"id\":1,\"code\":0}", 22);
-    assert_int_equal(g.exits, 1);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct guest g = ways[i]("\x91\x06\0\0\0\1\0\0\0ab", 11);
+
+        assert_int_equal(g.output, 2);
+        assert_int_equal(g.lost_class, KAGE_CLASS_NONE);
+        g = ways[i]("\x84\x11\0\0\0{\"id\":1,\"code\":0}", 22);
+        assert_int_equal(g.exits, 1);
+    }
+}
+
+/* What ended while it led to nobody is lost for whoever comes next, at once. */
+static void a_line_that_has_ended_is_told(void **state)
+{
+    struct guest g = {0};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_line *host;
+    struct kage_timer *limit;
+    int pair[2];
+
+    assert_int_equal(kage_loop_new(&g.loop, &err), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(kage_line_new(g.loop, pair[0], 1 << 20, &guest_handler.conn, &g, &host, &err),
+                     0);
+    close(pair[1]);
+    assert_int_equal(kage_timer_new(g.loop, give_up, g.loop, &limit, &err), 0);
+    kage_timer_set(limit, 20);
+    assert_int_equal(kage_loop_run(g.loop, &err), 0);
+    assert_int_equal(
+        kage_client_on_line(g.loop, kage_line_conn(host), 0, &client_handler, &g, &g.client, &err),
+        0);
+    kage_timer_set(limit, 2000);
+    assert_int_equal(kage_loop_run(g.loop, &err), 0);
+    assert_int_equal(g.lost_class, KAGE_CLASS_AGENT_LOST);
+    assert_non_null(strstr(g.lost, "closed"));
+    kage_timer_free(limit);
+    kage_client_free(g.client);
+    kage_line_free(host);
+    kage_loop_free(g.loop);
 }
 
 int main(void)
@@ -174,6 +247,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_frames_end_the_connection),
         cmocka_unit_test(proper_output_and_exit_pass),
+        cmocka_unit_test(a_line_that_has_ended_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

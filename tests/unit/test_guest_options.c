@@ -46,6 +46,21 @@ static void all_options(void **state)
     kage_vmd_options_done(&o);
 }
 
+static void a_control_descriptor_is_open(void **state)
+{
+    struct kage_vmd_options o;
+
+    assert_int_equal(parse(NEEDED, &o), 0);
+    assert_int_equal(o.control_fd, -1);
+    kage_vmd_options_done(&o);
+    assert_int_equal(parse(NEEDED " --control 0", &o), 0);
+    assert_int_equal(o.control_fd, 0);
+    kage_vmd_options_done(&o);
+    assert_int_equal(parse(NEEDED " --control 999", &o), -1);
+    assert_int_equal(parse(NEEDED " --control -1", &o), -1);
+    assert_int_equal(parse(NEEDED " --control 1x", &o), -1);
+}
+
 static void help_needs_nothing_else(void **state)
 {
     struct kage_vmd_options o;
@@ -87,6 +102,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_options),
+        cmocka_unit_test(a_control_descriptor_is_open),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(bad_addresses),
         cmocka_unit_test(missing_and_unknown),

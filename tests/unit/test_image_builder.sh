@@ -124,7 +124,7 @@ check "lean.config: well-formed" well_formed
 check "lean.config: each option once" \
     [ -z "$(grep -oE '^(# )?CONFIG_[A-Z0-9_]+' "$config" | sed 's/^# //' | sort | uniq -d)" ]
 # What vmd and sandbox-helper cannot do without.
-for option in PVH FW_CFG_SYSFS VIRTIO_PCI VIRTIO_NET VIRTIO_BLK DEVTMPFS TMPFS OVERLAY_FS 9P_FS NET_9P_VIRTIO \
+for option in PVH FW_CFG_SYSFS VIRTIO_PCI VIRTIO_CONSOLE VIRTIO_NET VIRTIO_BLK DEVTMPFS TMPFS OVERLAY_FS 9P_FS NET_9P_VIRTIO \
     EXT4_FS SQUASHFS EROFS_FS UTS_NS IPC_NS USER_NS PID_NS NET_NS SECCOMP_FILTER MEMCG CGROUP_PIDS \
     CFS_BANDWIDTH UNIX98_PTYS SERIAL_8250_CONSOLE SECURITY_LANDLOCK; do
     check "lean.config: $option" grep -qx "CONFIG_$option=y" "$config"

@@ -113,8 +113,10 @@ static void test_command_line(void **state)
     assert_string_equal(value_of(plan, "-cpu", 0), "max,la57=off,erms=off");
     assert_string_equal(value_of(plan, "-m", 0), "512M");
     assert_string_equal(value_of(plan, "-kernel", 0), "%{kernel}");
-    assert_string_equal(value_of(plan, "-fw_cfg", 0),
-                        "name=opt/kage/token,file=/proc/self/fd/%{token}");
+    assert_non_null(value_of(plan, "-device", 0));
+    assert_string_equal(value_of(plan, "-device", 1),
+                        "virtserialport,chardev=control,name=kage.control");
+    assert_true(has_arg(plan, "socket,id=control,fd=%{control}"));
     assert_string_equal(value_of(plan, "-fsdev", 0),
                         "local,id=share0,path=/proc/self/fd/%{share:src},security_model=none,"
                         "multidevs=remap,readonly=on");
@@ -123,10 +125,32 @@ static void test_command_line(void **state)
                         "multidevs=remap");
     assert_string_equal(value_of(plan, "-sandbox", 0),
                         "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    /* Network off: one NIC, from which nothing gets out. */
-    assert_non_null(strstr(value_of(plan, "-netdev", 0), "restrict=on"));
-    assert_null(value_of(plan, "-netdev", 1));
+    /* Network off: no card at all, and no way in that a token would open. */
+    assert_null(value_of(plan, "-netdev", 0));
+    assert_null(value_of(plan, "-fw_cfg", 0));
     assert_null(value_of(plan, "-blockdev", 0));
+    assert_non_null(strstr(value_of(plan, "-append", 0), ",init_tsc_clocksource"));
+    kage_plan_free(plan);
+}
+
+/* A machine that stays: others reach it with its token, over a card from which nothing gets out. */
+static void test_way_in(void **state)
+{
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_plan *plan;
+    struct fixture f;
+
+    fixture_init(&f);
+    plan = make(&f);
+    assert_int_equal(kage_plan_open_way_in(plan, &f.facts, &err), 0);
+    assert_string_equal(value_of(plan, "-m", 0), "512M");
+    assert_string_equal(value_of(plan, "-fw_cfg", 0),
+                        "name=opt/kage/token,file=/proc/self/fd/%{token}");
+    assert_non_null(strstr(value_of(plan, "-netdev", 0), "restrict=on"));
+    assert_non_null(strstr(value_of(plan, "-netdev", 0), "hostfwd=tcp:127.0.0.1:0-"));
+    assert_null(value_of(plan, "-netdev", 1));
+    assert_string_equal(plan->args[plan->n_args - 2].text, "-device");
+    assert_non_null(strstr(plan->args[plan->n_args - 1].text, "mac=52:54:00:4b:41:01"));
     kage_plan_free(plan);
 }
 
@@ -141,7 +165,7 @@ static void test_accelerators(void **state)
     assert_int_equal(plan->accel, KAGE_ACCEL_KVM);
     assert_null(plan->accel_note);
     assert_string_equal(value_of(plan, "-cpu", 0), "host");
-    assert_null(strstr(value_of(plan, "-append", 0), "tsc="));
+    assert_null(strstr(value_of(plan, "-append", 0), "tsc"));
     assert_true(plan->boot_timeout_ms <= 60000);
     kage_plan_free(plan);
 
@@ -185,7 +209,6 @@ static void test_macos(void **state)
     assert_int_equal(plan->accel, KAGE_ACCEL_HVF);
     assert_false(has_arg(plan, "-sandbox"));
     assert_non_null(strstr(value_of(plan, "-fsdev", 0), "path=/dev/fd/%{share:src},"));
-    assert_non_null(strstr(value_of(plan, "-fw_cfg", 0), "file=/dev/fd/%{token}"));
     kage_plan_free(plan);
     f.spec.machine.accel = KAGE_ACCEL_KVM;
     refuse(&f, KAGE_CLASS_HOST, "KVM is part of Linux", 5);
@@ -211,23 +234,23 @@ static void test_network(void **state)
     f.spec.network.outbound = true;
     f.commands[1].network = true;
     plan = make(&f);
-    assert_null(strstr(value_of(plan, "-netdev", 1), "restrict"));
-    assert_null(strstr(value_of(plan, "-netdev", 1), "hostfwd"));
+    assert_null(strstr(value_of(plan, "-netdev", 0), "restrict"));
+    assert_null(strstr(value_of(plan, "-netdev", 0), "hostfwd"));
     assert_null(strstr(plan->steps[5].payload, "\"network\""));
     assert_non_null(strstr(plan->steps[6].payload, "\"network\":true"));
     kage_plan_free(plan);
 
     f.spec.network.outbound = false;
     plan = make(&f);
-    assert_null(value_of(plan, "-netdev", 1));
+    assert_null(value_of(plan, "-netdev", 0));
     assert_null(strstr(plan->steps[6].payload, "\"network\""));
     kage_plan_free(plan);
 
     f.spec.network.forwards = forwards;
     f.spec.network.n_forwards = 2;
     plan = make(&f);
-    assert_non_null(strstr(value_of(plan, "-netdev", 1), "restrict=on"));
-    assert_non_null(strstr(value_of(plan, "-netdev", 1), "hostfwd=tcp:127.0.0.1:8081-10.0.3.15:80,"
+    assert_non_null(strstr(value_of(plan, "-netdev", 0), "restrict=on"));
+    assert_non_null(strstr(value_of(plan, "-netdev", 0), "hostfwd=tcp:127.0.0.1:8081-10.0.3.15:80,"
                                                          "hostfwd=udp:0.0.0.0:5353-10.0.3.15:53"));
     kage_plan_free(plan);
 
@@ -396,6 +419,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames_follow_the_spec),
         cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_way_in),
         cmocka_unit_test(test_accelerators),
         cmocka_unit_test(test_macos),
         cmocka_unit_test(test_network),

@@ -277,8 +277,8 @@ static void test_refuses_other_checkpoints(void **state)
 static void test_refuses_other_json(void **state)
 {
     refuse("{\n", "", "not one JSON object");
-    refuse("\"kage_plan\": 1", "\"kage_plan\": 2", "must be 1");
-    refuse("\"kage_plan\": 1", "\"kage_plan\": 1, \"extra\": 1", "extra is not known");
+    refuse("\"kage_plan\": 2", "\"kage_plan\": 1", "must be 2");
+    refuse("\"kage_plan\": 2", "\"kage_plan\": 2, \"extra\": 1", "extra is not known");
     refuse("\"name\": \"job\"", "\"name\": \"job\", \"name\": \"x\"", "twice");
     refuse("\"name\": \"job\"", "\"name\": \"a\\u0000b\"", "NUL");
     refuse("\"name\": \"job\"", "\"Name\": \"job\"", "Name is not known");
@@ -303,19 +303,24 @@ static void test_refuses_very_many_values(void **state)
     kage_buf_done(&many);
 }
 
+static void add_network(struct fixture *f)
+{
+    f->spec.network.outbound = true;
+}
+
 static void test_refuses_other_options(void **state)
 {
     refuse("\"-nodefaults\"", "\"-daemonize\"", "not a QEMU option");
     refuse("elevateprivileges=deny", "elevateprivileges=deny,x=y", "-sandbox");
     refuse("\"-nodefaults\"", "\"-no-reboot\"", "must hold -nodefaults");
     refuse("\"on,obsolete=deny,", "\"on,", "-sandbox");
-    refuse("restrict=on,", "", "must hold -netdev");
+    refuse("name=kage.control", "name=other", "must hold -device");
     refuse(",readonly=on", "", "read-only");
     refuse("path=/proc/self/fd/%{share:src}", "path=/etc", "-fsdev");
     refuse("path=/proc/self/fd/%{share:src}", "path=/proc/self/fd/%{share:src}/..", "-fsdev");
     refuse("path=/proc/self/fd/%{share:src}", "path=/proc/self/fd/%{share:none}", "lacks");
-    refuse("\"user,id=control,", "\"tap,id=control,", "-netdev");
-    refuse("\"user,id=control,", "\"user,id=control,tftp=/,", "-netdev");
+    refuse_of(add_network, "\"user,id=job,", "\"tap,id=job,", "-netdev");
+    refuse_of(add_network, "\"user,id=job,", "\"user,id=job,tftp=/,", "-netdev");
     refuse("\"%{kernel}\"", "\"/etc/shadow\"", "-kernel");
     refuse("quiet panic=-1", "quiet %{token}", "-append");
     refuse("\"chardev:console\"", "\"file:/etc/passwd\"", "-serial");
