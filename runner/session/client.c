@@ -36,6 +36,7 @@ struct kage_client {
     enum kage_class lost_class;
     char *lost_why;
     uint64_t last_heard;
+    unsigned unanswered; /* pings since then */
     bool paused;
     bool on_line; /* the connection is the caller's */
     unsigned flags;
@@ -156,8 +157,15 @@ void kage_client_stdin(struct kage_client *c, uint32_t id, const void *data, siz
     kage_conn_send(c->conn, head, sizeof head, data, len);
 }
 
+static void heard(struct kage_client *c)
+{
+    c->last_heard = kage_now_ms();
+    c->unanswered = 0;
+}
+
 void kage_client_ping(struct kage_client *c)
 {
+    c->unanswered++;
     kage_client_request(c, KAGE_MSG_PING, "{}", NULL, NULL);
 }
 
@@ -371,7 +379,7 @@ static void on_message(struct kage_conn *conn, const uint8_t *data, size_t len, 
     size_t payload_len;
     int type;
 
-    c->last_heard = kage_now_ms();
+    heard(c);
     if (c->lost_why)
         return;
     if (kage_frame_parse(data, len, &type, &payload, &payload_len, &why))
@@ -387,7 +395,7 @@ static void on_open(struct kage_conn *conn, void *user)
     struct kage_client *c = user;
 
     c->conn = conn;
-    c->last_heard = kage_now_ms();
+    heard(c);
     say_hello(c);
 }
 
@@ -412,7 +420,7 @@ static int client_new(struct kage_loop *loop, unsigned flags,
 
     *c = (struct kage_client){.handler = handler, .user = user, .flags = flags};
     c->last = &c->first;
-    c->last_heard = kage_now_ms();
+    heard(c);
     if (kage_timer_new(loop, on_deferred_loss, c, &c->defer_loss, err) < 0) {
         kage_client_free(c);
         return -1;
@@ -481,7 +489,7 @@ void kage_client_pause(struct kage_client *c, bool paused)
     if (c->paused == paused)
         return;
     c->paused = paused;
-    c->last_heard = kage_now_ms();
+    heard(c);
     if (c->conn)
         kage_conn_pause(c->conn, paused);
 }
@@ -489,4 +497,9 @@ void kage_client_pause(struct kage_client *c, bool paused)
 uint64_t kage_client_last_heard(const struct kage_client *c)
 {
     return c->paused ? kage_now_ms() : c->last_heard;
+}
+
+unsigned kage_client_unanswered(const struct kage_client *c)
+{
+    return c->paused ? 0 : c->unanswered;
 }

@@ -74,3 +74,6 @@ void kage_client_pause(struct kage_client *client, bool paused);
 /* kage_now_ms() of the last sign of life; paused connections count as alive. */
 uint64_t kage_client_last_heard(const struct kage_client *client);
 void kage_client_ping(struct kage_client *client);
+/* Pings since the last sign of life. Whoever gives a guest up counts these, not time: that forgives
+ * a kage that was itself stopped for a while, and an answer in the very millisecond of the ping. */
+unsigned kage_client_unanswered(const struct kage_client *client);

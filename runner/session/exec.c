@@ -27,7 +27,7 @@
  * unless the user or a reader gave it up.
  */
 #define TICK_MS 10000
-#define SILENT_TICKS_MAX 6  /* as for jobs: a minute without a sign of life */
+#define UNANSWERED_MAX 6    /* as for jobs: pings in a row without a sign of life */
 #define CONNECT_TICKS_MAX 3 /* until the first one */
 #define TERM_GRACE_MS 5000  /* between TERM and KILL when time is over */
 #define KILL_GRACE_MS 15000 /* until the guest must have told the end */
@@ -300,7 +300,6 @@ static void on_ready(const struct kage_msg *hello_ok, void *user)
     struct kage_msg m;
 
     x->ready = true;
-    x->ticks = 0;
     x->window = KAGE_STDIN_WINDOW;
     if (hello_ok->hello_ok.stdin_window > 0 && hello_ok->hello_ok.stdin_window < KAGE_STDIN_WINDOW)
         x->window = (uint64_t)hello_ok->hello_ok.stdin_window;
@@ -332,22 +331,18 @@ static const struct kage_client_handler client_handler = {.on_ready = on_ready,
                                                           .on_window = kage_exec_on_window,
                                                           .on_lost = on_lost};
 
-/* Counting ticks, not time, forgives a kage that was itself stopped for a while. */
 static void on_tick(void *user)
 {
     struct kage_exec_state *x = user;
 
     kage_timer_set(x->tick, TICK_MS);
-    if (x->ready && kage_now_ms() - kage_client_last_heard(x->client) < TICK_MS) {
-        x->ticks = 0;
-        return;
-    }
-    if (++x->ticks > (x->ready ? SILENT_TICKS_MAX : CONNECT_TICKS_MAX)) {
+    if (x->ready ? kage_client_unanswered(x->client) >= UNANSWERED_MAX
+                 : ++x->ticks > CONNECT_TICKS_MAX) {
         x->end->lost = true;
         kage_exec_give_up(x, KAGE_EXEC_NO_VERDICT, kage_strdup("vmd in the guest does not answer"));
         return;
     }
-    if (x->ready)
+    if (x->ready && kage_now_ms() - kage_client_last_heard(x->client) >= TICK_MS)
         kage_client_ping(x->client);
 }
 

@@ -41,11 +41,10 @@
 /* The guest's end of the network of a machine that stays (slirp's default guest address). */
 #define GUEST_ADDRESS "10.0.2.15"
 #define LOSS_HOLD_MS 300
-/* The guest is pinged when nothing came from it for a tick, and given up after this many ticks of
- * silence in a row. Counting ticks, not time, forgives a kage that was itself stopped for a while.
- */
+/* The guest is pinged when nothing came from it for this long, and given up after so many pings in
+ * a row without a sign of life. */
 #define HEARTBEAT_MS 10000
-#define SILENT_TICKS_MAX 6
+#define UNANSWERED_MAX 6
 #define CONSOLE_LINES 12
 #define DRAIN_MS 2000
 /* From "vmd is ready" to "the machine is saved"; normally a fraction of a second. */
@@ -496,24 +495,19 @@ static void on_job_timer(void *user)
 static void on_heartbeat(void *user)
 {
     struct kage_run *run = user;
-    uint64_t silence;
 
     if (!run->client)
         return;
-    silence = kage_now_ms() - kage_client_last_heard(run->client);
     kage_timer_set(run->heartbeat, HEARTBEAT_MS);
-    if (silence < HEARTBEAT_MS) {
-        run->silent_ticks = 0;
-        return;
-    }
-    if (++run->silent_ticks > SILENT_TICKS_MAX) {
+    if (kage_client_unanswered(run->client) >= UNANSWERED_MAX) {
         KAGE_CLEANUP(kage_freep) char *when = while_doing(run);
 
         lose(run, KAGE_CLASS_AGENT_LOST,
              kage_asprintf("vmd in the guest stopped answering %s", when));
         return;
     }
-    kage_client_ping(run->client);
+    if (kage_now_ms() - kage_client_last_heard(run->client) >= HEARTBEAT_MS)
+        kage_client_ping(run->client);
 }
 
 static void on_signal(int signo, void *user)

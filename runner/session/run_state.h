@@ -63,7 +63,6 @@ struct kage_run {
     struct kage_later finished;
     struct kage_timer *save_timer, *drain_timer;
     struct kage_timer *boot_timer, *job_timer, *heartbeat, *loss_timer;
-    unsigned silent_ticks;
     char *loss_why;
     enum kage_class loss_class;
 

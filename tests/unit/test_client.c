@@ -242,12 +242,54 @@ static void a_line_that_has_ended_is_told(void **state)
     kage_loop_free(g.loop);
 }
 
+static void ping_twice(const struct kage_msg *hello_ok, void *user)
+{
+    struct guest *g = user;
+
+    kage_client_ping(g->client);
+    kage_client_ping(g->client);
+    assert_int_equal(kage_client_unanswered(g->client), 2);
+    g->spawned = true;
+}
+
+/* An answer counts however soon it comes: one within the millisecond of its ping did not. */
+static void answered_pings_do_not_count(void **state)
+{
+    static const struct kage_client_handler handler = {.on_ready = ping_twice, .on_lost = on_lost};
+    struct guest g = {0};
+    struct kage_error err = KAGE_ERROR_INIT;
+    struct kage_line *host, *guest;
+    struct kage_timer *limit;
+    int pair[2];
+
+    assert_int_equal(kage_loop_new(&g.loop, &err), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(kage_line_new(g.loop, pair[0], 1 << 20, &guest_handler.conn, &g, &guest, &err),
+                     0);
+    assert_int_equal(kage_line_new(g.loop, pair[1], 1 << 20, &guest_handler.conn, &g, &host, &err),
+                     0);
+    assert_int_equal(
+        kage_client_on_line(g.loop, kage_line_conn(host), 0, &handler, &g, &g.client, &err), 0);
+    assert_int_equal(kage_timer_new(g.loop, give_up, g.loop, &limit, &err), 0);
+    kage_timer_set(limit, 100);
+    assert_int_equal(kage_loop_run(g.loop, &err), 0);
+    assert_true(g.spawned);
+    assert_int_equal(g.lost_class, KAGE_CLASS_NONE);
+    assert_int_equal(kage_client_unanswered(g.client), 0);
+    kage_timer_free(limit);
+    kage_client_free(g.client);
+    kage_line_free(host);
+    kage_line_free(guest);
+    kage_loop_free(g.loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_frames_end_the_connection),
         cmocka_unit_test(proper_output_and_exit_pass),
         cmocka_unit_test(a_line_that_has_ended_is_told),
+        cmocka_unit_test(answered_pings_do_not_count),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
