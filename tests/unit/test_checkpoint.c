@@ -371,13 +371,14 @@ int main(void)
         cmocka_unit_test(test_an_input_that_is_a_link),
         cmocka_unit_test(test_inputs_that_are_not_there),
     };
+    static const char *const left[] = {"in", "more", "same"};
     int r;
 
     if (!mkdtemp(folder))
         return 1;
     r = cmocka_run_group_tests(tests, NULL, NULL);
-    for (size_t i = 0; i < 2; i++) {
-        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", folder, i ? "in" : "more");
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++) {
+        KAGE_CLEANUP(kage_freep) char *path = kage_asprintf("%s/%s", folder, left[i]);
 
         unlink(path);
     }
