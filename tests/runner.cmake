@@ -14,4 +14,8 @@ if(KAGE_TESTS)
     set_tests_properties(e2e/${name} PROPERTIES LABELS e2e TIMEOUT 600 RUN_SERIAL TRUE
       ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
   endforeach()
+  # It waits a minute and a half and needs next to nothing meanwhile, so others may run beside it.
+  kage_python_test(e2e/quiet e2e/test_quiet.py)
+  set_tests_properties(e2e/quiet PROPERTIES LABELS "e2e;long" TIMEOUT 600
+    ENVIRONMENT "KAGE=$<TARGET_FILE:kage>")
 endif()
